@@ -1,0 +1,115 @@
+"""`fashion-clip classify`: one-off use, without a database and without Prefect."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import print_json
+from fashion_clip.errors import ImageError, UsageError
+from fashion_clip.taxonomy import Taxonomy, attribute_from_labels, load_taxonomy
+
+if TYPE_CHECKING:
+    from fashion_clip.scoring import Head
+
+    from fashion_clip.encoder import ClipEncoder
+
+
+def classify(
+    image_path: Annotated[list[Path], typer.Option(help="A photo; give the option again for more.")],
+    labels: Annotated[str | None, typer.Option(help='Labels with commas: "Tops, Bottoms, Shoes".')] = None,
+    taxonomy: Annotated[
+        str | None, typer.Option(help="Instead of labels: a shipped taxonomy's name, or a TOML file.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Hub name or folder of a CLIP checkpoint.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which labels fit a photo best, with cosine similarity and softmax probability."""
+    candidates = _candidates(labels, taxonomy)
+    for path in image_path:
+        if not path.is_file():
+            raise UsageError(f"no image file {str(path)!r}; give the path of a photo")
+    from fashion_clip.scoring import zero_shot_heads
+
+    from fashion_clip.encoder import load_encoder
+    from tasks.settings import DEFAULT_MODEL, settings
+
+    encoder = load_encoder(model or settings().model or DEFAULT_MODEL)
+    heads = zero_shot_heads(encoder, candidates)
+    results = []
+    for path, outcome in _outcomes(encoder, heads, image_path, top):
+        results.append({"image": str(path), **outcome})
+        if not as_json:
+            _print(path, outcome)
+    if as_json:
+        print_json(results)
+    if any("error" in result for result in results):
+        raise SystemExit(1)
+
+
+def _candidates(labels: str | None, taxonomy: str | None) -> Taxonomy:
+    if (labels is None) == (taxonomy is None):
+        raise UsageError('give either --labels "Tops, Bottoms, Shoes" or --taxonomy products')
+    if labels is not None:
+        return Taxonomy(name="command line", attributes=(attribute_from_labels(labels),))
+    assert taxonomy is not None
+    return load_taxonomy(taxonomy)
+
+
+def _outcomes(
+    encoder: "ClipEncoder", heads: Sequence["Head"], paths: Sequence[Path], top: int
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    from fashion_clip.scoring import top_labels
+
+    from fashion_clip.decode import decode_image
+
+    for path in paths:
+        try:
+            image = decode_image(path.read_bytes())
+        except ImageError as error:
+            yield path, {"error": str(error)}
+            continue
+        except OSError as error:
+            yield path, {"error": f"unreadable: {error.strerror}"}
+            continue
+        embedding = encoder.encode_images([image])
+        yield path, {head.attribute: _ranked(head, top_labels(head, embedding, top)) for head in heads}
+
+
+def _ranked(head: "Head", best: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": head.labels[index],
+            "similarity": round(float(similarity), 4),
+            "probability": round(float(probability), 4),
+        }
+        for index, similarity, probability in zip(
+            best.index[0], best.similarity[0], best.confidence[0], strict=True
+        )
+    ]
+
+
+def _print(path: Path, outcome: dict[str, Any]) -> None:
+    if "error" in outcome:
+        print(f"fashion-clip: {str(path)!r}: {outcome['error']}", file=sys.stderr)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(repr(str(path))), title_justify="left")
+    for column in ("attribute", "label"):
+        table.add_column(column)
+    for column in ("similarity", "probability"):
+        table.add_column(column, justify="right")
+    for attribute, ranked in outcome.items():
+        for row in ranked:
+            cells = (Text(attribute), Text(row["label"]))
+            table.add_row(*cells, f"{row['similarity']:.4f}", f"{row['probability']:.1%}")
+        table.add_section()
+    Console().print(table)

@@ -1,0 +1,4 @@
+"""The model core: CLIP encoders, taxonomies and prompts, zero-shot scoring.
+
+Knows bytes, arrays, local folders and hub names; no Prefect, no SQL, no S3.
+"""

@@ -1,0 +1,49 @@
+"""Every error that a user can meet, in one tree.
+
+    FashionClipError             shown as one line; exit code 1
+    |-- UsageError               an argument or a setting that cannot be right; exit code 2
+    |   |-- CheckpointError      a model name or folder that holds no CLIP checkpoint
+    |   `-- TaxonomyError        a taxonomy file or a label list that cannot be used
+    |-- ImageError               the bytes of one photo cannot be made into pixels; the run goes on
+    |-- SourceError              a folder or bucket that cannot be listed or read
+    `-- CatalogError             the database cannot be reached, or refuses
+
+Each message names the value, what was expected, and what to do.
+"""
+
+
+class FashionClipError(Exception):
+    """Base of all errors that are shown to users without a traceback."""
+
+
+class UsageError(FashionClipError):
+    """An argument or a setting that cannot be right."""
+
+
+class CheckpointError(UsageError):
+    """A model name or folder that holds no CLIP checkpoint which may be loaded."""
+
+
+class TaxonomyError(UsageError):
+    """A taxonomy file or a label list that cannot be used."""
+
+
+class ImageError(FashionClipError):
+    """The bytes of one photo cannot be made into pixels.
+
+    `reason` is one short snake_case word from a closed set, the same on every machine, to group by;
+    `detail` says what was found.
+    """
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class SourceError(FashionClipError):
+    """A folder or bucket that cannot be listed or read."""
+
+
+class CatalogError(FashionClipError):
+    """The database cannot be reached, or refuses what was asked."""

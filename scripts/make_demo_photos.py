@@ -1,0 +1,86 @@
+"""Write the demo photos: 30 test pictures of each Fashion-MNIST class as PNG files, and their truth.
+
+    python scripts/make_demo_photos.py FASHION_MNIST_DIR
+
+FASHION_MNIST_DIR holds the four .gz files as published, and LICENSE. The same input always gives the same
+pictures, file names and truth; a file is named by its index in the test set, which says nothing of its class.
+"""
+
+import argparse
+import csv
+import gzip
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+PACKAGE_DIR = Path(__file__).resolve().parents[1] / "fashion_clip"
+TAXONOMY_FILE = PACKAGE_DIR / "taxonomies" / "demo.toml"
+DEMO_DIR = PACKAGE_DIR / "demo"
+
+PHOTOS_PER_CLASS = 30
+SEED = 20_17
+
+NOTICE = """\
+The pictures in photos/ are {count} unaltered pictures of the test set of Fashion-MNIST
+(https://github.com/zalandoresearch/fashion-mnist), stored as PNG; a file name holds the picture's index there.
+The model in model/ was trained on the training set. Fashion-MNIST comes under this licence:
+
+"""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def read_images(folder: Path, part: str) -> Bytes:
+    """Read the pictures of `part` ("train" or "t10k"): uint8 (n, 28, 28), 0 is the black background."""
+    data = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    return np.frombuffer(data, np.uint8, offset=16).reshape(-1, 28, 28)
+
+
+def read_classes(folder: Path, part: str) -> Bytes:
+    """Read the class numbers of `part`: uint8 (n,), 0-9."""
+    data = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    return np.frombuffer(data, np.uint8, offset=8)
+
+
+def class_truth() -> list[dict[str, str]]:
+    """The demo taxonomy's labels of each class number: attribute -> label."""
+    articles = tomllib.loads(TAXONOMY_FILE.read_text(encoding="utf-8"))["attributes"]["articleType"]["labels"]
+    return [{"articleType": article["name"], "category": article["parents"][0]} for article in articles]
+
+
+def choose(classes: Bytes) -> list[int]:
+    """Draw the same number of test indices from every class, in rising order."""
+    rng = np.random.default_rng(SEED)
+    drawn = [rng.choice(np.flatnonzero(classes == number), PHOTOS_PER_CLASS, replace=False) for number in range(10)]
+    return sorted(int(index) for index in np.concatenate(drawn))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the demo photos and their truth.")
+    parser.add_argument("fashion_mnist", type=Path, help="folder of the four .gz files as published, and LICENSE")
+    source: Path = parser.parse_args().fashion_mnist
+
+    images, classes, labels = read_images(source, "t10k"), read_classes(source, "t10k"), class_truth()
+    photos = DEMO_DIR / "photos"
+    shutil.rmtree(photos, ignore_errors=True)
+    photos.mkdir(parents=True)
+    rows = []
+    for index in choose(classes):
+        name = f"fmnist-{index:05d}.png"
+        Image.fromarray(images[index]).save(photos / name, optimize=True)
+        rows.append({"file": name, **labels[classes[index]]})
+    with (DEMO_DIR / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["file", "articleType", "category"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    licence = (source / "LICENSE").read_text(encoding="utf-8")
+    (DEMO_DIR / "NOTICE").write_text(NOTICE.format(count=len(rows)) + licence, encoding="utf-8")
+    print(f"wrote {len(rows)} photos to {photos}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""Alembic's entry point: runs migrations on the connection that `schema.upgrade` hands over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], render_as_batch=True)
+context.run_migrations()

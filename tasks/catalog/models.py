@@ -1,0 +1,176 @@
+"""Encoders, model versions, taxonomies and label sets, and which label set is served."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from sqlalchemy import Connection, Engine, Table, insert, select, text
+
+from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
+from tasks.catalog.engine import reading, writing
+from tasks.catalog.inserts import insert_or_nothing
+from tasks.catalog.tables import (
+    attributes,
+    encoders,
+    label_names,
+    label_sets,
+    model_versions,
+    served_label_set,
+    served_log,
+    taxonomies,
+)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What identifies a model: two checkpoints with equal facts give equal answers."""
+
+    checkpoint: str
+    encoder_identity: str
+    text_identity: str
+    dimension: int
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 hex over all that the answers depend on."""
+        parts = ["zero-shot", self.encoder_identity, self.text_identity]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def version(self) -> str:
+        """The name people meet: the checkpoint's, made plain, and the start of the fingerprint."""
+        name = re.sub(r"[^a-z0-9]+", "-", PurePath(self.checkpoint).name.lower()).strip("-") or "model"
+        return f"{name[:60]}-{self.fingerprint[:10]}"
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A label set with every id that writing into it needs. Label ids stand in the taxonomy's order."""
+
+    label_set_id: int
+    encoder_id: int
+    encoder_identity: str
+    model_version: str
+    fingerprint: str
+    checkpoint: str
+    taxonomy: Taxonomy
+    attribute_ids: dict[str, int]
+    label_ids: dict[str, tuple[int, ...]]
+
+
+def served(engine: Engine) -> LabelSet | None:
+    """The label set that `catalog_labels` shows; None while the catalogue is empty."""
+    with reading(engine) as connection:
+        label_set_id = connection.execute(select(served_label_set.c.label_set_id)).scalar()
+        return None if label_set_id is None else _load(connection, label_set_id)
+
+
+def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
+    """Starts an empty catalogue: registers model and taxonomy, and serves their label set from now on.
+
+    The set is complete, as it holds the labels of every content there is: none. If another run began the
+    catalogue meanwhile, its label set is returned and nothing changes.
+    """
+    with writing(engine) as connection:
+        label_set_id = connection.execute(select(served_label_set.c.label_set_id)).scalar()
+        if label_set_id is None:
+            label_set_id = _register(connection, model, taxonomy)
+            _serve_first(connection, label_set_id)
+        return _load(connection, label_set_id)
+
+
+def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> int:
+    now = datetime.now(UTC)
+    encoder = {"identity": model.encoder_identity, "dimension": model.dimension, "created_at": now}
+    version = {
+        "version": model.version,
+        "fingerprint": model.fingerprint,
+        "checkpoint": model.checkpoint,
+        "encoder_id": _insert(connection, encoders, encoder),
+        "rung": "zero-shot",
+        "created_at": now,
+    }
+    document = json.dumps(taxonomy.to_document(), ensure_ascii=False)
+    taxonomy_row = {
+        "version": taxonomy.version,
+        "name": taxonomy.name,
+        "document": document,
+        "created_at": now,
+    }
+    _name_labels(connection, taxonomy)
+    label_set = {
+        "model_version_id": _insert(connection, model_versions, version),
+        "taxonomy_id": _insert(connection, taxonomies, taxonomy_row),
+        "status": "complete",
+        "created_at": now,
+        "completed_at": now,
+    }
+    return _insert(connection, label_sets, label_set)
+
+
+def _insert(connection: Connection, table: Table, row: dict[str, object]) -> int:
+    key = next(iter(table.primary_key.columns))
+    return int(connection.execute(insert(table).values(row).returning(key)).scalar_one())
+
+
+def _name_labels(connection: Connection, taxonomy: Taxonomy) -> None:
+    """Gives ids to names that have none yet; a name keeps its id across taxonomies."""
+    insert_or_nothing(connection, attributes, [{"name": attribute.name} for attribute in taxonomy.attributes])
+    ids = _attribute_ids(connection, taxonomy)
+    rows = [
+        {"attribute_id": ids[attribute.name], "name": label.name}
+        for attribute in taxonomy.attributes
+        for label in attribute.labels
+    ]
+    insert_or_nothing(connection, label_names, rows)
+
+
+def _serve_first(connection: Connection, label_set_id: int) -> None:
+    connection.execute(insert(served_label_set).values(only_row=1, label_set_id=label_set_id))
+    connection.execute(
+        insert(served_log).values(
+            label_set_id=label_set_id, served_from=datetime.now(UTC), reason="first model of the catalogue"
+        )
+    )
+
+
+def _load(connection: Connection, label_set_id: int) -> LabelSet:
+    row = connection.execute(
+        text(
+            "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, m.version AS model_version,"
+            " m.fingerprint, m.checkpoint, t.document FROM label_sets s"
+            " JOIN model_versions m ON m.model_version_id = s.model_version_id"
+            " JOIN encoders e ON e.encoder_id = m.encoder_id"
+            " JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id WHERE s.label_set_id = :label_set_id"
+        ),
+        {"label_set_id": label_set_id},
+    ).one()
+    fields = dict(row._mapping)
+    taxonomy = parse_taxonomy(json.loads(fields.pop("document")))
+    attribute_ids = _attribute_ids(connection, taxonomy)
+    return LabelSet(
+        **fields,
+        taxonomy=taxonomy,
+        attribute_ids=attribute_ids,
+        label_ids=_label_ids(connection, taxonomy, attribute_ids),
+    )
+
+
+def _attribute_ids(connection: Connection, taxonomy: Taxonomy) -> dict[str, int]:
+    query = select(attributes.c.name, attributes.c.attribute_id)
+    ids = dict(connection.execute(query).tuples().all())
+    return {attribute.name: ids[attribute.name] for attribute in taxonomy.attributes}
+
+
+def _label_ids(
+    connection: Connection, taxonomy: Taxonomy, attribute_ids: dict[str, int]
+) -> dict[str, tuple[int, ...]]:
+    query = select(label_names.c.attribute_id, label_names.c.name, label_names.c.label_id)
+    ids = {(attribute_id, name): label_id for attribute_id, name, label_id in connection.execute(query)}
+    return {
+        attribute.name: tuple(ids[attribute_ids[attribute.name], label.name] for label in attribute.labels)
+        for attribute in taxonomy.attributes
+    }

@@ -1,0 +1,65 @@
+"""Creates and upgrades the catalogue: tables by Alembic migrations, views anew each time."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, text
+
+from fashion_clip.errors import CatalogError
+from tasks.catalog.engine import reading, writing
+from tasks.catalog.views import VIEWS
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Brings the schema to the newest revision; returns the revision before and after.
+
+    The views hold no data: they are dropped before and created after, so that their text stands in one place.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with writing(engine) as connection:
+        before = _revision(connection)
+        for name in reversed(VIEWS):
+            connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        for name, select in VIEWS.items():
+            connection.execute(text(f"CREATE VIEW {name} AS {select}"))
+    return before, head()
+
+
+def head() -> str:
+    """The newest revision that this code knows."""
+    revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def require_current(engine: Engine) -> None:
+    """Creates the schema in an empty database; otherwise it must be at the newest revision.
+
+    Raises:
+        CatalogError: older or newer than this code, or a database that holds something else.
+    """
+    with reading(engine) as connection:
+        revision = _revision(connection)
+        foreign = revision is None and bool(inspect(connection).get_table_names())
+    where = engine.url.render_as_string(hide_password=True)
+    if foreign:
+        raise CatalogError(f"database {where} holds tables of something else; give another database")
+    if revision is None:
+        upgrade(engine)
+    elif revision != head():
+        raise CatalogError(
+            f"database {where} is at revision {revision}, this program needs {head()}; "
+            "run: fashion-clip db upgrade"
+        )
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,269 @@
+"""The tables behind the views. People query the views (`views.py`); these may change by migration.
+
+    photos --> contents <-- embeddings --> encoders <-- model_versions
+                  ^                                          ^
+                  |                                          |
+               labels ------> label_sets ------------------- + --> taxonomies
+                  |               ^
+                  v               `-- served_label_set (one row), served_log
+               shards --> runs
+
+A photo is a source object (uri); a content is the sha256 of its bytes. Work is keyed by content: two photos
+of the same bytes share one embedding and one set of label rows.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+CANDIDATES = 5  # labels kept per photo and attribute
+SCORE_SCALE = 10_000  # similarities and confidences are stored as integers in units of 0.0001
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python; `timestamptz` in PostgreSQL, ISO text in UTC in SQLite, which knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# Listings are merged with the catalogue in byte order, which SQLite's default is and PostgreSQL's "C" is.
+ByteOrderedText = Text().with_variant(Text(collation="C"), "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _key(name: str) -> Column[int]:
+    return Column(name, Integer, primary_key=True)
+
+
+def _ref(column: str, *, nullable: bool = False) -> Column[int]:
+    return Column(column.split(".")[1], Integer, ForeignKey(column), nullable=nullable)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    _key("run_id"),
+    Column("flow", Text, nullable=False),
+    Column("source", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("status", Text, nullable=False),
+    Column("listed", Integer),
+    Column("ignored", Integer),
+    Column("known", Integer),
+    Column("remaining", Integer),
+    Column("error", Text),
+    Column("prefect_flow_run_id", Text),
+    CheckConstraint("status IN ('running', 'completed', 'failed', 'interrupted')", name="status"),
+)
+
+# One row a committed transaction of a run: its counts add up to the run's, also when the run is killed.
+shards = Table(
+    "shards",
+    metadata,
+    _key("shard_id"),
+    Column("run_id", Integer, ForeignKey("runs.run_id"), nullable=False, index=True),
+    Column("committed_at", UtcDateTime, nullable=False),
+    Column("embedded", Integer, nullable=False),
+    Column("tagged", Integer, nullable=False),
+    Column("quarantined", Integer, nullable=False),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    _key("content_id"),
+    Column("sha256", Text, nullable=False, unique=True),
+)
+
+# change_token is that of the bytes last read (tagged or quarantined); null if none could be read yet.
+photos = Table(
+    "photos",
+    metadata,
+    _key("photo_id"),
+    Column("uri", ByteOrderedText, nullable=False, unique=True),
+    Column("product_id", Text, nullable=False, index=True),
+    Column("change_token", Text),
+    Column("content_id", Integer, ForeignKey("contents.content_id"), index=True),
+    Column("shard_id", Integer, ForeignKey("shards.shard_id"), nullable=False, index=True),
+    Column("vanished_at", UtcDateTime),
+)
+
+# What a photo showed before its bytes changed: label_history tells what was said of it then.
+photo_past_contents = Table(
+    "photo_past_contents",
+    metadata,
+    Column("photo_id", Integer, ForeignKey("photos.photo_id"), primary_key=True),
+    Column("shard_id", Integer, ForeignKey("shards.shard_id"), primary_key=True),
+    _ref("contents.content_id"),
+    Column("replaced_at", UtcDateTime, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("photo_id", Integer, ForeignKey("photos.photo_id"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_failed_at", UtcDateTime, nullable=False),
+    Column("last_failed_at", UtcDateTime, nullable=False),
+)
+
+# Photos that a scan found new or changed and that no shard has committed yet; run_id is the last to find so.
+work = Table(
+    "work",
+    metadata,
+    _key("work_id"),
+    Column("uri", ByteOrderedText, nullable=False, unique=True),
+    _ref("runs.run_id"),
+)
+
+encoders = Table(
+    "encoders",
+    metadata,
+    _key("encoder_id"),
+    Column("identity", Text, nullable=False, unique=True),
+    Column("dimension", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# vector: float16, little-endian, L2-normalised before rounding.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey("encoders.encoder_id"), primary_key=True),
+    Column("content_id", Integer, ForeignKey("contents.content_id"), primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+)
+
+# A row is never updated: whatever changes a model's answers makes another fingerprint and another version.
+model_versions = Table(
+    "model_versions",
+    metadata,
+    _key("model_version_id"),
+    Column("version", Text, nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("checkpoint", Text, nullable=False),
+    _ref("encoders.encoder_id"),
+    Column("rung", Text, nullable=False),
+    Column("parent_id", Integer, ForeignKey("model_versions.model_version_id")),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+taxonomies = Table(
+    "taxonomies",
+    metadata,
+    _key("taxonomy_id"),
+    Column("version", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+attributes = Table(
+    "attributes",
+    metadata,
+    _key("attribute_id"),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+label_names = Table(
+    "label_names",
+    metadata,
+    _key("label_id"),
+    _ref("attributes.attribute_id"),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("attribute_id", "name"),
+)
+
+label_sets = Table(
+    "label_sets",
+    metadata,
+    _key("label_set_id"),
+    _ref("model_versions.model_version_id"),
+    _ref("taxonomies.taxonomy_id"),
+    Column("status", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    UniqueConstraint("model_version_id", "taxonomy_id"),
+    CheckConstraint("status IN ('building', 'complete')", name="status"),
+)
+
+served_label_set = Table(
+    "served_label_set",
+    metadata,
+    Column("only_row", Integer, primary_key=True, autoincrement=False),
+    _ref("label_sets.label_set_id"),
+    CheckConstraint("only_row = 1", name="only_row"),
+)
+
+served_log = Table(
+    "served_log",
+    metadata,
+    _key("served_log_id"),
+    _ref("label_sets.label_set_id"),
+    Column("served_from", UtcDateTime, nullable=False),
+    Column("served_to", UtcDateTime),
+    Column("reason", Text, nullable=False),
+)
+
+
+def _candidate_columns() -> list[Column[int]]:
+    """label_1, similarity_1, confidence_1, label_2, ...: null beyond the labels that an attribute has."""
+    return [
+        column
+        for rank in range(1, CANDIDATES + 1)
+        for column in (
+            Column(f"label_{rank}", Integer, nullable=rank > 1),
+            Column(f"similarity_{rank}", SmallInteger, nullable=rank > 1),
+            Column(f"confidence_{rank}", SmallInteger, nullable=rank > 1),
+        )
+    ]
+
+
+# No foreign keys here: twenty million rows are written by one function, in the transaction that makes the
+# rows they name. decision: 0 uncalibrated, 1 accepted, 2 review.
+labels = Table(
+    "labels",
+    metadata,
+    Column("label_set_id", Integer, primary_key=True, autoincrement=False),
+    Column("content_id", Integer, primary_key=True, autoincrement=False),
+    Column("attribute_id", Integer, primary_key=True, autoincrement=False),
+    Column("shard_id", Integer, nullable=False),
+    Column("decision", SmallInteger, nullable=False),
+    *_candidate_columns(),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,116 @@
+"""The views that people query. They only grow: a column that stands here stays.
+
+Dictionary rows (names, versions, shards) are joined by LEFT JOIN on their primary keys although they always
+exist: both databases then leave out the joins whose columns a query does not ask for.
+"""
+
+from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
+
+DECISION = "CASE l.decision WHEN 1 THEN 'accepted' WHEN 2 THEN 'review' ELSE 'uncalibrated' END"
+
+# The later of "the content was labelled" and "the photo was bound to this content".
+LATER_SHARD = "CASE WHEN l.shard_id > p.shard_id THEN l.shard_id ELSE p.shard_id END"
+
+SET_JOINS = """
+LEFT JOIN model_versions m ON m.model_version_id = s.model_version_id
+LEFT JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id"""
+
+CATALOG_LABELS = f"""
+SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
+       l.similarity_1 / {SCORE_SCALE}.0 AS similarity, l.confidence_1 / {SCORE_SCALE}.0 AS confidence,
+       {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
+       h.run_id, h.committed_at AS tagged_at
+FROM served_label_set v
+JOIN photos p ON p.vanished_at IS NULL
+JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id
+LEFT JOIN label_sets s ON s.label_set_id = v.label_set_id {SET_JOINS}
+LEFT JOIN contents c ON c.content_id = p.content_id
+LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
+LEFT JOIN label_names n ON n.label_id = l.label_1
+LEFT JOIN shards h ON h.shard_id = {LATER_SHARD}"""
+
+
+def _by_rank(column: str) -> str:
+    return (
+        "CASE r.rank " + " ".join(f"WHEN {k} THEN l.{column}_{k}" for k in range(1, CANDIDATES + 1)) + " END"
+    )
+
+
+RANKS = " UNION ALL ".join(f"SELECT {k} AS rank" for k in range(1, CANDIDATES + 1))
+
+LABEL_CANDIDATES = f"""
+SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, r.rank, n.name AS label,
+       {_by_rank("similarity")} / {SCORE_SCALE}.0 AS similarity,
+       {_by_rank("confidence")} / {SCORE_SCALE}.0 AS confidence,
+       m.version AS model_version, t.version AS taxonomy_version
+FROM served_label_set v
+JOIN photos p ON p.vanished_at IS NULL
+JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id
+JOIN ({RANKS}) r ON {_by_rank("label")} IS NOT NULL
+LEFT JOIN label_sets s ON s.label_set_id = v.label_set_id {SET_JOINS}
+LEFT JOIN contents c ON c.content_id = p.content_id
+LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
+LEFT JOIN label_names n ON n.label_id = {_by_rank("label")}"""
+
+# A label was served while its set was, from when it was made and the photo showed this content, until the
+# photo showed another.
+LABEL_HISTORY = f"""
+SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
+       l.similarity_1 / {SCORE_SCALE}.0 AS similarity, l.confidence_1 / {SCORE_SCALE}.0 AS confidence,
+       {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
+       h.run_id, h.committed_at AS tagged_at,
+       CASE WHEN h.committed_at > g.served_from THEN h.committed_at ELSE g.served_from END AS served_from,
+       CASE WHEN g.served_to IS NULL THEN p.shown_to
+            WHEN p.shown_to IS NULL OR p.shown_to > g.served_to THEN g.served_to
+            ELSE p.shown_to END AS served_to
+FROM (SELECT photo_id, uri, product_id, content_id, shard_id, vanished_at AS shown_to FROM photos
+      UNION ALL
+      SELECT q.photo_id, o.uri, o.product_id, q.content_id, q.shard_id, q.replaced_at
+      FROM photo_past_contents q JOIN photos o ON o.photo_id = q.photo_id) p
+JOIN served_log g ON 1 = 1
+JOIN label_sets s ON s.label_set_id = g.label_set_id
+JOIN labels l ON l.label_set_id = g.label_set_id AND l.content_id = p.content_id {SET_JOINS}
+LEFT JOIN contents c ON c.content_id = p.content_id
+LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
+LEFT JOIN label_names n ON n.label_id = l.label_1
+JOIN shards h ON h.shard_id = {LATER_SHARD}
+WHERE (g.served_to IS NULL OR h.committed_at < g.served_to)
+  AND (p.shown_to IS NULL OR p.shown_to > g.served_from)"""
+
+QUARANTINED_IMAGES = """
+SELECT p.uri, q.reason, q.detail, q.attempts, q.first_failed_at, q.last_failed_at
+FROM quarantine q JOIN photos p ON p.photo_id = q.photo_id
+WHERE p.vanished_at IS NULL"""
+
+MODEL_HISTORY = """
+SELECT m.version, e.identity AS encoder, m.rung, o.version AS parent,
+       CASE WHEN m.model_version_id = (
+                SELECT s.model_version_id FROM served_label_set v
+                JOIN label_sets s ON s.label_set_id = v.label_set_id) THEN 'champion'
+            WHEN g.promoted_at IS NOT NULL THEN 'archived'
+            ELSE 'challenger' END AS role,
+       m.checkpoint, m.created_at, g.promoted_at, g.retired_at
+FROM model_versions m
+JOIN encoders e ON e.encoder_id = m.encoder_id
+LEFT JOIN model_versions o ON o.model_version_id = m.parent_id
+LEFT JOIN (SELECT s.model_version_id, MIN(l.served_from) AS promoted_at,
+                  CASE WHEN COUNT(*) = COUNT(l.served_to) THEN MAX(l.served_to) END AS retired_at
+           FROM served_log l JOIN label_sets s ON s.label_set_id = l.label_set_id
+           GROUP BY s.model_version_id) g ON g.model_version_id = m.model_version_id"""
+
+RUN_HISTORY = """
+SELECT r.run_id, r.flow, r.source, r.started_at, r.finished_at, r.status, r.listed, r.ignored, r.known,
+       COALESCE(h.embedded, 0) AS embedded, COALESCE(h.tagged, 0) AS tagged,
+       COALESCE(h.quarantined, 0) AS quarantined, r.remaining, r.error, r.prefect_flow_run_id
+FROM runs r
+LEFT JOIN (SELECT run_id, SUM(embedded) AS embedded, SUM(tagged) AS tagged, SUM(quarantined) AS quarantined
+           FROM shards GROUP BY run_id) h ON h.run_id = r.run_id"""
+
+VIEWS = {
+    "catalog_labels": CATALOG_LABELS,
+    "label_candidates": LABEL_CANDIDATES,
+    "label_history": LABEL_HISTORY,
+    "quarantined_images": QUARANTINED_IMAGES,
+    "model_history": MODEL_HISTORY,
+    "run_history": RUN_HISTORY,
+}

@@ -1,0 +1,56 @@
+"""What the environment says: variables FASHION_CLIP_*, also from a file .env in the working folder."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fashion_clip.errors import UsageError
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+DEFAULT_TAXONOMY = "products"
+
+
+def _has_one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(f"needs exactly one group, for the product id, and has {groups}")
+    return pattern
+
+
+class Settings(BaseSettings):
+    """All settings; `settings()` reads them with errors made readable."""
+
+    model_config = SettingsConfigDict(env_prefix="FASHION_CLIP_", env_file=".env", extra="ignore")
+
+    # A secret: the URL may hold a password. It is never a Prefect parameter, nor logged.
+    database_url: SecretStr = SecretStr("sqlite:///fashion_clip.db")
+    source: str | None = None
+    model: str | None = None  # None: the catalogue's champion; DEFAULT_MODEL where the catalogue is empty
+    taxonomy: str | None = None  # likewise, with DEFAULT_TAXONOMY
+    # Searched in a photo's key (the path below the source); its group is the product id.
+    product_id: Annotated[str, AfterValidator(_has_one_group)] = r"([^/]*?)(?:\.[^./]*)?$"
+    # Files with other suffixes are counted as ignored.
+    suffixes: frozenset[str] = frozenset(
+        {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+    )
+    shard_size: int = Field(256, ge=1, le=4096)
+    max_vanished: float = Field(0.10, ge=0, le=1)
+
+
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        UsageError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "FASHION_CLIP_" + str(first["loc"][0]).upper()
+        raise UsageError(f"{name}={first['input']!r}: {first['msg']}") from None
