@@ -1,20 +1,18 @@
 """`fashion-clip classify`: one-off use, without a database and without Prefect."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import print_json
+from cli.output import complain, print_json, print_table
 from fashion_clip.errors import ImageError, UsageError
 from fashion_clip.taxonomy import Taxonomy, attribute_from_labels, load_taxonomy
 
 if TYPE_CHECKING:
-    from fashion_clip.scoring import Head
-
     from fashion_clip.encoder import ClipEncoder
+    from fashion_clip.scoring import Head
 
 
 def classify(
@@ -34,9 +32,8 @@ def classify(
     for path in image_path:
         if not path.is_file():
             raise UsageError(f"no image file {str(path)!r}; give the path of a photo")
-    from fashion_clip.scoring import zero_shot_heads
-
     from fashion_clip.encoder import load_encoder
+    from fashion_clip.scoring import zero_shot_heads
     from tasks.settings import DEFAULT_MODEL, settings
 
     encoder = load_encoder(model or settings().model or DEFAULT_MODEL)
@@ -64,9 +61,8 @@ def _candidates(labels: str | None, taxonomy: str | None) -> Taxonomy:
 def _outcomes(
     encoder: "ClipEncoder", heads: Sequence["Head"], paths: Sequence[Path], top: int
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    from fashion_clip.scoring import top_labels
-
     from fashion_clip.decode import decode_image
+    from fashion_clip.scoring import top_labels
 
     for path in paths:
         try:
@@ -96,20 +92,12 @@ def _ranked(head: "Head", best: Any) -> list[dict[str, Any]]:
 
 def _print(path: Path, outcome: dict[str, Any]) -> None:
     if "error" in outcome:
-        print(f"fashion-clip: {str(path)!r}: {outcome['error']}", file=sys.stderr)
+        complain(f"{str(path)!r}: {outcome['error']}")
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(repr(str(path))), title_justify="left")
-    for column in ("attribute", "label"):
-        table.add_column(column)
-    for column in ("similarity", "probability"):
-        table.add_column(column, justify="right")
-    for attribute, ranked in outcome.items():
-        for row in ranked:
-            cells = (Text(attribute), Text(row["label"]))
-            table.add_row(*cells, f"{row['similarity']:.4f}", f"{row['probability']:.1%}")
-        table.add_section()
-    Console().print(table)
+    rows = [
+        (attribute, row["label"], row["similarity"], f"{row['probability']:.1%}")
+        for attribute, ranked in outcome.items()
+        for row in ranked
+    ]
+    print(repr(str(path)))
+    print_table(("attribute", "label", "similarity", "probability"), rows)

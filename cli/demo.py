@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.output import print_table
 from cli.runs import print_runs
 from cli.tag import print_summary, run_tagging
 from fashion_clip import demo as embedded
@@ -82,7 +83,7 @@ def _show_catalogue(folder: Path) -> None:
     print_runs(history(engine, limit=5))
     for question, query in QUERIES.items():
         print(f"\n{question}\n{query.strip()}")
-        _print_rows(*_query(engine, query))
+        print_table(*_query(engine, query))
     print(f"\nThe database: {folder / 'demo.db'}")
     print(f"Ask it more, for example: sqlite3 {folder / 'demo.db'} 'SELECT * FROM catalog_labels LIMIT 5'")
 
@@ -108,7 +109,7 @@ ORDER BY uri, attribute"""
         name = uri.rpartition("/")[2]
         rows.append((name, attribute, label, truth[name][attribute], similarity, confidence))
     print("\nSome labels, with the truth that came with the pictures:")
-    _print_rows(("photo", "attribute", "label", "truth", "similarity", "confidence"), rows)
+    print_table(("photo", "attribute", "label", "truth", "similarity", "confidence"), rows)
 
 
 def _show_accuracy(engine: "Engine") -> None:
@@ -118,17 +119,4 @@ def _show_accuracy(engine: "Engine") -> None:
         right.setdefault(attribute, []).append(truth[uri.rpartition("/")[2]][attribute] == label)
     print("\nAccuracy against the truth (the model was trained on these kinds of garment, not these photos):")
     rows = [(name, len(hits), f"{sum(hits) / len(hits):.1%}") for name, hits in sorted(right.items())]
-    _print_rows(("attribute", "photos", "accuracy"), rows)
-
-
-def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text(f"{cell:.4f}" if isinstance(cell, float) else str(cell)) for cell in row))
-    Console().print(table)
+    print_table(("attribute", "photos", "accuracy"), rows)

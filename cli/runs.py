@@ -1,22 +1,22 @@
 """`fashion-clip runs`: the latest runs, as `run_history` tells them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import print_json
+from cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.catalog.runs import RunSummary
 
-COUNTS = ("listed", "ignored", "known", "embedded", "tagged", "quarantined", "remaining")
+# Few enough for a terminal of 80 columns; the JSON has all.
+COUNTS = ("listed", "embedded", "tagged", "quarantined", "remaining")
 
 
 def runs(
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all columns.")] = False,
 ) -> None:
     """List the latest runs: when, what they found and did, and why one failed."""
     from tasks.catalog.runs import history
@@ -24,7 +24,7 @@ def runs(
 
     found = history(catalogue(), limit)
     if as_json:
-        print_json([asdict(run) for run in found])
+        print_json([run.as_dict() for run in found])
     elif found:
         print_runs(found)
     else:
@@ -32,24 +32,18 @@ def runs(
 
 
 def print_runs(found: Sequence["RunSummary"]) -> None:
-    """A table of runs on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for column in ("run", "started (UTC)", "seconds", "status"):
-        table.add_column(column, no_wrap=True)
-    for column in COUNTS:
-        table.add_column(column, justify="right")
-    for run in found:
-        seconds = (
-            "" if run.finished_at is None else f"{(run.finished_at - run.started_at).total_seconds():.1f}"
+    """A table of runs on stdout, times in UTC; below it why those failed that did."""
+    rows = [
+        (
+            run.run_id,
+            f"{run.started_at:%m-%d %H:%M}",
+            "" if run.seconds is None else f"{run.seconds:.0f} s",
+            run.status,
+            *(getattr(run, column) for column in COUNTS),
         )
-        counts = ["" if (value := getattr(run, column)) is None else str(value) for column in COUNTS]
-        table.add_row(str(run.run_id), f"{run.started_at:%Y-%m-%d %H:%M}", seconds, run.status, *counts)
-    console = Console()
-    console.print(table)
+        for run in found
+    ]
+    print_table(("run", "started", "took", "status", *COUNTS[:-1], "left"), rows)
     for run in found:
         if run.error:
-            console.print(Text(f"run {run.run_id}: {run.error}"))
+            print(f"run {run.run_id}: {run.error}")

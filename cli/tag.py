@@ -1,6 +1,5 @@
 """`fashion-clip tag`: the nightly tagging, now."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +30,7 @@ def tag(
     """Tag what is new in a folder of photos and write labels and scores to the catalogue."""
     run = run_tagging(source, model, taxonomy, accept_vanished, debug=bool(context.obj))
     if as_json:
-        print_json(asdict(run))
+        print_json(run.as_dict())
     else:
         print_summary(run)
     if run.remaining:
@@ -55,10 +54,8 @@ def run_tagging(
 
 def print_summary(run: "RunSummary") -> None:
     """The run's counts in one line, and what to do about quarantined photos."""
-    assert run.finished_at is not None
-    seconds = (run.finished_at - run.started_at).total_seconds()
     print(
-        f"run {run.run_id} {run.status} in {seconds:.1f} s: {run.listed} listed = {run.known} known + "
+        f"run {run.run_id} {run.status} in {run.seconds:.1f} s: {run.listed} listed = {run.known} known + "
         f"{run.tagged} tagged + {run.quarantined} quarantined + {run.remaining} remaining; "
         f"{run.embedded} embedded, {run.ignored} files ignored"
     )

