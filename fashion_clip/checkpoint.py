@@ -37,8 +37,9 @@ _HUB_FILES = [
 ]
 # Repositories whose main branch holds pickled weights only, with the commit of the hub's own conversion
 # robot. transformers searches the pull requests for such a commit at every load, and does not find it again
-# without a network; a fixed commit is the same bytes for everybody and is found in the cache.
+# without a network; a named commit is the same bytes for everybody and is found in the cache.
 _CONVERTED = {"openai/clip-vit-base-patch32": "c237dc49a33fc61debc9276459120b7eac67e7ef"}
+_HUB_TIMEOUT = 15.0  # seconds
 # Of checkpoints made before transformers 4.31. It is wrong: the model then takes the largest id for the end.
 _LEGACY_EOS = 2
 
@@ -75,7 +76,10 @@ def checkpoint_folder(name: str) -> Path:
     What exists as a folder is one; what begins with `.`, `~` or `/` can only be one; all else is a hub name.
     Raises CheckpointError.
     """
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # ~ with a name that no user has
+        path = Path(name)
     if name and path.is_dir():
         return path
     if name and path.exists():
@@ -88,43 +92,54 @@ def checkpoint_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    from huggingface_hub import is_offline_mode, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi, snapshot_download
 
-    repository, _, revision = name.partition("@")
-    found = revision or _CONVERTED.get(repository)
-    where = f"model {name!r}: there is no such folder, and"
+    repository, _, asked = name.partition("@")
+    revision = asked or _CONVERTED.get(repository)
+    trouble: Exception | None = None
     try:
-        return Path(snapshot_download(repository, revision=found, allow_patterns=_HUB_FILES))
-    except HFValidationError as error:
-        raise CheckpointError(f"{where} it is no hub name (owner/name or owner/name@revision)") from error
-    except GatedRepoError as error:
-        raise CheckpointError(
-            f"{where} the hub gives it to approved accounts only: ask there, then run `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{where} the hub knows no such model, or it is private: check the spelling"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise CheckpointError(f"{where} the hub has no revision {found!r} of it") from error
+        # Fails at once where the download would retry for half a minute, before it too turns to the cache.
+        HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT)
     except Exception as error:
-        # Every exception: in a broken network the hub's client passes on those of its HTTP and Xet libraries.
-        reason = (
-            "the local cache does not hold it whole while HF_HUB_OFFLINE is set"
-            if is_offline_mode()
-            else f"the Hugging Face hub cannot be reached ({_short(error)})"
+        # Every exception, here and below: the hub's client passes on those of its HTTP and Xet libraries.
+        trouble = error
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, allow_patterns=_HUB_FILES, local_files_only=trouble is not None
         )
+    except Exception as error:
+        what = f"{repository}{f' --revision {revision}' if revision else ''}"
         raise CheckpointError(
-            f"{where} {reason}. Download it on a machine with access "
-            f"(`hf download {repository}{f' --revision {found}' if found else ''} --local-dir FOLDER`) "
-            "and give that folder"
+            f"model {name!r}: there is no such folder, and {_hub_trouble(trouble or error, what)}"
         ) from error
+    return Path(folder)
+
+
+def _hub_trouble(error: Exception, what: str) -> str:
+    from huggingface_hub import errors
+
+    by_hand = (
+        f"download it on a machine with access (`hf download {what} --local-dir FOLDER`) and give that folder"
+    )
+    match error:
+        case errors.HFValidationError():
+            return "it is no name of the Hugging Face hub: write owner/name or owner/name@revision"
+        case errors.GatedRepoError():
+            return (
+                "the hub gives it to approved accounts only: ask for access there, then run `hf auth login`"
+            )
+        case errors.RepositoryNotFoundError():
+            return "the hub knows no such model, or hides it: check the spelling, or run `hf auth login`"
+        case errors.RevisionNotFoundError():
+            return "the hub has the model, but not that revision: check what stands after the @"
+        case errors.OfflineModeIsEnabled():
+            return (
+                f"the local cache does not hold it while HF_HUB_OFFLINE is set: unset that once, or {by_hand}"
+            )
+        case _:
+            return (
+                f"the Hugging Face hub cannot be reached ({_short(error)}): check the network, or {by_hand}"
+            )
 
 
 def _check_type(folder: Path, name: str) -> None:
