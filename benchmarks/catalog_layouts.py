@@ -12,7 +12,6 @@ import json
 import shutil
 import sqlite3
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -21,19 +20,31 @@ from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
-from sqlalchemy import Column, Engine, Integer, MetaData, SmallInteger, Table, Text, UniqueConstraint, insert
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+)
 
 from benchmarks.catalog_data import (
     ATTRIBUTES,
     Catalogue,
     Scores,
+    Took,
+    copy_label_set,
     database_bytes,
     fill_dictionaries,
     make_catalogue,
-    median_seconds,
     printed,
     score_stream,
-    seconds,
+    timed,
 )
 from tasks.catalog import tables
 from tasks.catalog.engine import connect, reading, writing
@@ -41,9 +52,10 @@ from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
 from tasks.catalog.views import DECISION, LATER_SHARD
 
 LABEL_SETS = 3
-COPY_CONTENTS = 20_000
 SLOTS = range(1, len(ATTRIBUTES) + 1)
 CANDIDATE_PARTS = ("label", "similarity", "confidence")
+
+_OF_CONTENT = "JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id"
 
 Values = tuple[Any, ...]
 
@@ -54,7 +66,7 @@ class Layout:
     what: str
     table: Table
     rows: Callable[[int, int, Scores], list[Values]]  # (label set, shard, scores) -> rows in key order
-    joined: str = "JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id"
+    joined: str = _OF_CONTENT
     attribute: str = "l.attribute_id"
     label: str = "l.label_1"
     similarity: str = "l.similarity_1"
@@ -69,7 +81,8 @@ class Layout:
         SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
                {self.similarity} / {SCORE_SCALE}.0 AS similarity,
                {self.confidence} / {SCORE_SCALE}.0 AS confidence, {self.decision} AS decision,
-               m.version AS model_version, t.version AS taxonomy_version, h.run_id, h.committed_at AS tagged_at
+               m.version AS model_version, t.version AS taxonomy_version,
+               h.run_id, h.committed_at AS tagged_at
         FROM served_label_set v
         LEFT JOIN label_sets s ON s.label_set_id = v.label_set_id
         LEFT JOIN model_versions m ON m.model_version_id = s.model_version_id
@@ -103,7 +116,7 @@ def _table(*columns: Any, rowid: bool = False) -> Table:
 
 
 def _flat(scores: Scores) -> list[list[list[int | None]]]:
-    """[content][attribute] -> label, similarity, confidence of rank 1, then of rank 2, ...; None where absent."""
+    """[content][attribute] -> label, similarity, confidence of rank 1, of rank 2, ...; None where absent."""
     parts = np.stack([scores.labels, scores.similarities, scores.confidences], axis=-1)
     flat = parts.reshape(*parts.shape[:2], -1).astype(object)
     flat[flat == -1] = None
@@ -198,8 +211,7 @@ LAYOUTS = (
         "a row per content, JSON",
         _table(*_key(*_ATTRIBUTE_COLUMNS[:2]), _said()[0], Column("packed", Text, nullable=False)),
         _json_rows,
-        joined="JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id "
-        "CROSS JOIN json_each(l.packed) j",
+        joined=_OF_CONTENT + " CROSS JOIN json_each(l.packed) j",
         attribute="CAST(j.key AS INTEGER)",
         label=_from_json(1),
         similarity=_from_json(2),
@@ -221,8 +233,10 @@ LAYOUTS = (
             ),
         ),
         _slot_rows,
-        joined="JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id "
-        "CROSS JOIN (" + " UNION ALL ".join(f"SELECT {k} AS slot" for k in SLOTS) + ") i",
+        joined=_OF_CONTENT
+        + " CROSS JOIN ("
+        + " UNION ALL ".join(f"SELECT {k} AS slot" for k in SLOTS)
+        + ") i",
         attribute=_by_slot("attribute_id"),
         label=_by_slot("label_1"),
         similarity=_by_slot("similarity_1"),
@@ -238,7 +252,7 @@ LAYOUTS = (
         "a row per candidate, by key",
         _table(*_key(*_ATTRIBUTE_COLUMNS, "rank"), *_said(), *_numbers(CANDIDATE_PARTS)),
         _candidate_rows,
-        joined="JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id AND l.rank = 1",
+        joined=_OF_CONTENT + " AND l.rank = 1",
         label="l.label",
         similarity="l.similarity",
         confidence="l.confidence",
@@ -264,7 +278,6 @@ COLUMNS = [
     "B/photo+set",
     "GB, 3 sets",
     "write s",
-    "CPU s",
     "driver s",
     "by uri ms",
     "p99 ms",
@@ -283,11 +296,12 @@ def measure(layout: Layout, base: Path, catalogue: Catalogue, shard_photos: int)
         connection.exec_driver_sql(layout.view())
     shards = -(-catalogue.contents // shard_photos)
     some = max(1, shards // 10)
-    written, cpu = _write(engine, layout, score_stream(catalogue, 1, shard_photos), 1, _through_sqlalchemy)
+    written = _write(engine, layout, score_stream(catalogue, 1, shard_photos), 1, _through_sqlalchemy)
     tenth = islice(score_stream(catalogue, 2, shard_photos), some)
-    driver = _write(engine, layout, tenth, 2, _by_driver)[0] * shards / some
-    _copy(engine, layout.table, 2, some * shard_photos, catalogue.contents)
-    _copy(engine, layout.table, 3, 0, catalogue.contents)
+    tenth_took = _write(engine, layout, tenth, 2, _by_driver)
+    driver = Took(tenth_took.clock * shards / some, tenth_took.processor * shards / some)
+    copy_label_set(engine, layout.table, 2, some * shard_photos, catalogue.contents)
+    copy_label_set(engine, layout.table, 3, 0, catalogue.contents)
     engine.dispose()
     size = database_bytes(file)
     per_photo = (size - base.stat().st_size) / LABEL_SETS / catalogue.contents
@@ -295,52 +309,34 @@ def measure(layout: Layout, base: Path, catalogue: Catalogue, shard_photos: int)
     cold, _ = _by_uri_ms(file, uris[:200], cold=True)
     warm, p99 = _by_uri_ms(file, uris, cold=False)
     with reading(connect(f"sqlite:///{file}")) as connection:
-        counts = median_seconds(lambda: connection.exec_driver_sql(COUNTS).all())
-    moved = median_seconds(lambda: _move_served_set(file))
-    scanned = median_seconds(lambda: _scan(file, layout))
+        counts = timed(lambda: connection.exec_driver_sql(COUNTS).all(), 3)
+    moved = timed(lambda: _move_served_set(file), 3)
+    scanned = timed(lambda: _scan(file, layout), 3)
     file.unlink()
-    return [f"{layout.name}: {layout.what}", f"{per_photo:.0f}", f"{size / 1e9:.2f}"] + [
-        f"{written:.0f}",
-        f"{cpu:.0f}",
-        f"{driver:.0f}",
+    return [
+        f"{layout.name}: {layout.what}",
+        f"{per_photo:.0f}",
+        f"{size / 1e9:.2f}",
+        str(written),
+        str(driver),
         f"{warm:.2f}",
         f"{p99:.2f}",
         f"{cold:.1f}",
-        f"{counts:.1f}",
-        f"{moved * 1e3:.0f}",
-        f"{scanned:.1f}",
+        str(counts),
+        f"{moved.clock * 1e3:.0f}",
+        str(scanned),
     ]
 
 
 Insert = Callable[[Engine, Table, list[Values]], None]
 
 
-def _write(
-    engine: Engine, layout: Layout, stream: Iterable[Scores], label_set: int, put: Insert
-) -> tuple[float, float]:
-    """Seconds, of the clock and of the processor, to make the rows and to commit them, a transaction per shard.
-
-    Making up the scores is not counted.
-    """
-    clock = cpu = 0.0
+def _write(engine: Engine, layout: Layout, stream: Iterable[Scores], label_set: int, put: Insert) -> Took:
+    """What it takes to make the rows and commit them, a transaction per shard; not: to make up the scores."""
+    total = Took(0, 0)
     for shard, scores in enumerate(stream, start=1):
-        before = time.perf_counter(), time.process_time()
-        put(engine, layout.table, layout.rows(label_set, shard, scores))
-        clock += time.perf_counter() - before[0]
-        cpu += time.process_time() - before[1]
-    return clock, cpu
-
-
-def _copy(engine: Engine, table: Table, label_set: int, after: int, last: int) -> None:
-    """The rows of label set 1 with content_id > after, also as those of another set."""
-    names = ", ".join(table.columns.keys()[1:])
-    for start in range(after + 1, last + 1, COPY_CONTENTS):
-        with writing(engine) as connection:
-            connection.exec_driver_sql(
-                f"INSERT INTO labels SELECT {label_set}, {names} FROM labels "
-                f"WHERE label_set_id = 1 AND content_id BETWEEN ? AND ? ORDER BY content_id",
-                (start, min(start + COPY_CONTENTS - 1, last)),
-            )
+        total += timed(lambda: put(engine, layout.table, layout.rows(label_set, shard, scores)))  # noqa: B023
+    return total
 
 
 def _through_sqlalchemy(engine: Engine, table: Table, rows: list[Values]) -> None:
@@ -359,7 +355,7 @@ def _by_driver(engine: Engine, table: Table, rows: list[Values]) -> None:
 
 
 def _by_uri_ms(file: Path, uris: list[str], *, cold: bool) -> tuple[float, float]:
-    """Median and 99th percentile in milliseconds. Cold: nothing of the file is in any cache before each query."""
+    """Median and 99th percentile in milliseconds. Cold: no cache holds any of the file before each query."""
     times = []
     connection = _opened(file)
     for uri in uris:
@@ -367,7 +363,7 @@ def _by_uri_ms(file: Path, uris: list[str], *, cold: bool) -> tuple[float, float
             connection.close()
             drop_from_cache(file)
             connection = _opened(file)
-        times.append(1e3 * seconds(lambda: connection.execute(BY_URI, (uri,)).fetchall()))  # noqa: B023
+        times.append(1e3 * timed(lambda: connection.execute(BY_URI, (uri,)).fetchall()).clock)  # noqa: B023
     connection.close()
     return float(np.median(times)), float(np.quantile(times, 0.99))
 
@@ -416,6 +412,50 @@ def _prepare(base: Path, catalogue: Catalogue) -> None:
     engine.dispose()
 
 
+def embedding_lines(folder: Path, vectors: int) -> list[list[str]]:
+    """The two ways to keep `vectors` embeddings of 512 float16: what they take."""
+    lines = []
+    for rowid, what in ((True, "rowid and index of the key"), (False, "WITHOUT ROWID")):
+        file = folder / f"embeddings_{rowid}.db"
+        engine = connect(f"sqlite:///{file}")
+        key = [
+            Column(n, Integer, primary_key=True, autoincrement=False) for n in ("encoder_id", "content_id")
+        ]
+        table = Table("embeddings", MetaData(), *key, Column("vector", LargeBinary), sqlite_with_rowid=rowid)
+        with writing(engine) as connection:
+            table.create(connection)
+        written = timed(lambda: _write_vectors(engine, table, vectors))  # noqa: B023
+        engine.dispose()
+        drop_from_cache(file)
+        cold = timed(lambda: _scan_vectors(file))  # noqa: B023
+        warm = timed(lambda: _scan_vectors(file), 3)  # noqa: B023
+        size = f"{database_bytes(file) / vectors:.0f}"
+        lines.append([what, size, str(written), str(cold), str(warm)])
+        file.unlink()
+    return lines
+
+
+def _write_vectors(engine: Engine, table: Table, vectors: int) -> None:
+    rng = np.random.default_rng(5)
+    for start in range(0, vectors, 512):
+        block = rng.standard_normal((min(512, vectors - start), 512), np.float32).astype("<f2")
+        rows = [
+            {"encoder_id": 1, "content_id": start + i, "vector": vector.tobytes()}
+            for i, vector in enumerate(block, start=1)
+        ]
+        with writing(engine) as connection:
+            connection.execute(insert(table), rows)
+
+
+def _scan_vectors(file: Path) -> None:
+    with reading(connect(f"sqlite:///{file}")) as connection:
+        result = connection.exec_driver_sql(
+            "SELECT content_id, vector FROM embeddings WHERE encoder_id = 1 ORDER BY content_id"
+        )
+        for rows in result.partitions(4096):
+            np.frombuffer(b"".join(row[1] for row in rows), "<f2")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -423,6 +463,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1_000_000)
     parser.add_argument("--shard", type=int, default=512, help="photos a transaction")
     parser.add_argument("--layouts", default=",".join(layout.name for layout in LAYOUTS))
+    parser.add_argument("--vectors", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, help="where the databases are put (default: a temporary one)")
     arguments = parser.parse_args()
     console = Console(width=170)
@@ -434,10 +475,13 @@ def main() -> None:
         for layout in LAYOUTS:
             if layout.name in arguments.layouts.split(","):
                 lines.append(measure(layout, base, catalogue, arguments.shard))
-                console.print(*lines[-1], sep=" | ", soft_wrap=True)
+                console.print(*lines[-1], sep=" | ", soft_wrap=True, highlight=False)
+        stored = embedding_lines(Path(folder), arguments.vectors)
     title = f"{arguments.photos:,} photos x {len(ATTRIBUTES)} attributes x {LABEL_SETS} label sets, SQLite "
-    title += f"{sqlite3.sqlite_version}, {arguments.shard} photos a transaction (medians of 3; noisy)"
+    title += f"{sqlite3.sqlite_version}, {arguments.shard} photos a transaction; seconds (of the processor)"
     console.print(printed(title, COLUMNS, lines))
+    title = f"{arguments.vectors:,} embeddings of 512 float16; seconds (of the processor)"
+    console.print(printed(title, ["layout", "B/vector", "write", "cold scan", "scan in order"], stored))
 
 
 if __name__ == "__main__":

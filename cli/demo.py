@@ -20,10 +20,9 @@ NIGHTS = 3
 
 QUERIES = {
     "How many photos have each label?": """
-SELECT attribute, label, COUNT(*) AS photos, ROUND(AVG(confidence), 3) AS mean_confidence
-FROM catalog_labels
+SELECT label, photos
+FROM label_counts
 WHERE attribute = 'articleType'
-GROUP BY attribute, label
 ORDER BY photos DESC, label""",
     "Which photos is the model least sure of?": """
 SELECT uri, label, similarity, confidence

@@ -1,6 +1,6 @@
 """Write the demo photos: 30 test pictures of each Fashion-MNIST class as PNG files, and their truth.
 
-    python scripts/make_demo_photos.py FASHION_MNIST_DIR
+    python -m scripts.make_demo_photos FASHION_MNIST_DIR
 
 FASHION_MNIST_DIR holds the four .gz files as published, and LICENSE. The same input always gives the same
 pictures, file names and truth; a file is named by its index in the test set, which says nothing of its class.
@@ -10,24 +10,23 @@ import argparse
 import csv
 import gzip
 import shutil
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-PACKAGE_DIR = Path(__file__).resolve().parents[1] / "fashion_clip"
-TAXONOMY_FILE = PACKAGE_DIR / "taxonomies" / "demo.toml"
-DEMO_DIR = PACKAGE_DIR / "demo"
+from fashion_clip import demo
+from fashion_clip.taxonomy import load_taxonomy
 
+DEMO_DIR = demo.MODEL_DIR.parent
 PHOTOS_PER_CLASS = 30
-SEED = 20_17
+SEED = 2017
 
 NOTICE = """\
 The pictures in photos/ are {count} unaltered pictures of the test set of Fashion-MNIST
-(https://github.com/zalandoresearch/fashion-mnist), stored as PNG; a file name holds the picture's index there.
-The model in model/ was trained on the training set. Fashion-MNIST comes under this licence:
+(https://github.com/zalandoresearch/fashion-mnist), stored as PNG; the number in a file name is the
+picture's index there. The model in model/ was trained on the training set. Fashion-MNIST's licence:
 
 """
 
@@ -48,20 +47,24 @@ def read_classes(folder: Path, part: str) -> Bytes:
 
 def class_truth() -> list[dict[str, str]]:
     """The demo taxonomy's labels of each class number: attribute -> label."""
-    articles = tomllib.loads(TAXONOMY_FILE.read_text(encoding="utf-8"))["attributes"]["articleType"]["labels"]
-    return [{"articleType": article["name"], "category": article["parents"][0]} for article in articles]
+    attributes = {attribute.name: attribute for attribute in load_taxonomy("demo").attributes}
+    labels = attributes["articleType"].labels
+    return [{"articleType": label.name, "category": label.parents[0]} for label in labels]
 
 
 def choose(classes: Bytes) -> list[int]:
     """Draw the same number of test indices from every class, in rising order."""
     rng = np.random.default_rng(SEED)
-    drawn = [rng.choice(np.flatnonzero(classes == number), PHOTOS_PER_CLASS, replace=False) for number in range(10)]
+    members = [np.flatnonzero(classes == number) for number in range(10)]
+    drawn = [rng.choice(indices, PHOTOS_PER_CLASS, replace=False) for indices in members]
     return sorted(int(index) for index in np.concatenate(drawn))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the demo photos and their truth.")
-    parser.add_argument("fashion_mnist", type=Path, help="folder of the four .gz files as published, and LICENSE")
+    parser.add_argument(
+        "fashion_mnist", type=Path, help="folder of the four .gz files as published, and LICENSE"
+    )
     source: Path = parser.parse_args().fashion_mnist
 
     images, classes, labels = read_images(source, "t10k"), read_classes(source, "t10k"), class_truth()

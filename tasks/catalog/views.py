@@ -1,10 +1,17 @@
 """The views that people query. They only grow: a column that stands here stays.
 
 Dictionary rows (names, versions, shards) are joined by LEFT JOIN on their primary keys although they always
-exist: both databases then leave out the joins whose columns a query does not ask for.
+exist: joins whose columns a query does not ask for can then be left out, and SQLite never starts from them
+(an INNER JOIN of names makes a look-up by uri 74 ms instead of 0.02 at 50,000 photos).
 """
 
 from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
+
+
+def _score(column: str) -> str:
+    """A stored score as a double: PostgreSQL would make a decimal of a plain quotient."""
+    return f"CAST({column} AS DOUBLE PRECISION) / {SCORE_SCALE}"
+
 
 DECISION = "CASE l.decision WHEN 1 THEN 'accepted' WHEN 2 THEN 'review' ELSE 'uncalibrated' END"
 
@@ -17,7 +24,7 @@ LEFT JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id"""
 
 CATALOG_LABELS = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
-       l.similarity_1 / {SCORE_SCALE}.0 AS similarity, l.confidence_1 / {SCORE_SCALE}.0 AS confidence,
+       {_score("l.similarity_1")} AS similarity, {_score("l.confidence_1")} AS confidence,
        {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
        h.run_id, h.committed_at AS tagged_at
 FROM served_label_set v
@@ -40,8 +47,7 @@ RANKS = " UNION ALL ".join(f"SELECT {k} AS rank" for k in range(1, CANDIDATES + 
 
 LABEL_CANDIDATES = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, r.rank, n.name AS label,
-       {_by_rank("similarity")} / {SCORE_SCALE}.0 AS similarity,
-       {_by_rank("confidence")} / {SCORE_SCALE}.0 AS confidence,
+       {_score(_by_rank("similarity"))} AS similarity, {_score(_by_rank("confidence"))} AS confidence,
        m.version AS model_version, t.version AS taxonomy_version
 FROM served_label_set v
 JOIN photos p ON p.vanished_at IS NULL
@@ -52,11 +58,22 @@ LEFT JOIN contents c ON c.content_id = p.content_id
 LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
 LEFT JOIN label_names n ON n.label_id = {_by_rank("label")}"""
 
+# Counted by number before the numbers get their names: sorting millions of names is what takes longest.
+LABEL_COUNTS = """
+SELECT a.name AS attribute, n.name AS label, g.photos
+FROM (SELECT l.label_1, COUNT(*) AS photos
+      FROM served_label_set v
+      JOIN photos p ON p.vanished_at IS NULL
+      JOIN labels l ON l.label_set_id = v.label_set_id AND l.content_id = p.content_id
+      GROUP BY l.label_1) g
+LEFT JOIN label_names n ON n.label_id = g.label_1
+LEFT JOIN attributes a ON a.attribute_id = n.attribute_id"""
+
 # A label was served while its set was, from when it was made and the photo showed this content, until the
 # photo showed another.
 LABEL_HISTORY = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
-       l.similarity_1 / {SCORE_SCALE}.0 AS similarity, l.confidence_1 / {SCORE_SCALE}.0 AS confidence,
+       {_score("l.similarity_1")} AS similarity, {_score("l.confidence_1")} AS confidence,
        {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
        h.run_id, h.committed_at AS tagged_at,
        CASE WHEN h.committed_at > g.served_from THEN h.committed_at ELSE g.served_from END AS served_from,
@@ -109,6 +126,7 @@ LEFT JOIN (SELECT run_id, SUM(embedded) AS embedded, SUM(tagged) AS tagged, SUM(
 VIEWS = {
     "catalog_labels": CATALOG_LABELS,
     "label_candidates": LABEL_CANDIDATES,
+    "label_counts": LABEL_COUNTS,
     "label_history": LABEL_HISTORY,
     "quarantined_images": QUARANTINED_IMAGES,
     "model_history": MODEL_HISTORY,

@@ -1,0 +1,196 @@
+"""Catalogues, photos and the one Prefect server that the tests of tasks, flows and cli share.
+
+Fixtures defined here are imported by the conftest.py of each folder that uses them.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, event, insert, text
+
+from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR
+from tasks.catalog import plan, schema, tables
+from tasks.catalog.engine import connect, reading, writing
+from tasks.catalog.models import LabelSet
+from tasks.catalog.runs import record_listing, recorded
+from tasks.settings import settings
+from tasks.sources import open_source
+
+DEMO_MODEL = str(MODEL_DIR)
+DEMO_PHOTOS = sorted(PHOTOS_DIR.glob("*.png"))
+
+
+def rows(engine: Engine, query: str, **values: object) -> list[tuple[Any, ...]]:
+    """The rows that a query gives, as plain tuples."""
+    with reading(engine) as connection:
+        return [tuple(row) for row in connection.execute(text(query), values)]
+
+
+def contents_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, to compare a catalogue with what it was."""
+    return {name: sorted(rows(engine, f"SELECT * FROM {name}"), key=repr) for name in tables.metadata.tables}
+
+
+def new_run(engine: Engine, source: str = "file:///photos/") -> int:
+    """A run that is under way."""
+    row = {"flow": "nightly-tagging", "source": source, "started_at": datetime.now(UTC), "status": "running"}
+    with writing(engine) as connection:
+        return int(connection.execute(insert(tables.runs).returning(tables.runs.c.run_id), row).scalar_one())
+
+
+def put_photos(folder: Path, first: int, last: int) -> list[Path]:
+    """Copies the demo photos first..last-1 into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(file, folder / file.name)) for file in DEMO_PHOTOS[first:last]]
+
+
+def change_weights(model: Path) -> None:
+    """Makes another model of a copy of the demo's."""
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(model / "model.safetensors")
+    weights["visual_projection.weight"] = np.roll(weights["visual_projection.weight"], 1, axis=0)
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+
+
+@contextmanager
+def without_root() -> Iterator[None]:
+    """Runs a block as a user for whom file permissions count."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture(scope="session")
+def empty_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database at the newest revision, to be copied."""
+    file = tmp_path_factory.mktemp("empty") / "catalogue.db"
+    engine = connect(f"sqlite:///{file}")
+    schema.upgrade(engine)
+    engine.dispose()
+    return file
+
+
+@contextmanager
+def passing_catalogue(empty: Path) -> Iterator[Engine]:
+    """An empty catalogue for one of many examples. It need not outlive the machine: nothing is synced."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = connect(f"sqlite:///{shutil.copy(empty, folder)}")
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, empty_catalogue: Path) -> Iterator[Engine]:
+    """An empty catalogue of the test's own."""
+    file = shutil.copy(empty_catalogue, tmp_path / "catalogue.db")
+    engine = connect(f"sqlite:///{file}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No FASHION_CLIP_ variable is set, and no .env lies in the working folder, which is empty."""
+    for name in [name for name in os.environ if name.startswith("FASHION_CLIP_")]:
+        monkeypatch.delenv(name)
+    workplace = tmp_path / "workplace"
+    workplace.mkdir()
+    monkeypatch.chdir(workplace)
+
+
+@pytest.fixture
+def catalogue(engine: Engine, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An empty catalogue, which FASHION_CLIP_DATABASE_URL names."""
+    monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", str(engine.url))
+    return engine
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A catalogue after one run over demo photos, a copy of one of them, and a text file called .jpg."""
+
+    engine: Engine
+    folder: Path
+    run_id: int
+    label_set: LabelSet
+
+
+@pytest.fixture(scope="session")
+def _tagged_files(
+    tmp_path_factory: pytest.TempPathFactory, empty_catalogue: Path
+) -> tuple[Path, Path, int, LabelSet]:
+    from tasks.serving import begin_catalogue, load_model
+    from tasks.tagging import tag
+
+    folder = tmp_path_factory.mktemp("tagged")
+    photos = put_photos(folder / "photos", 0, 60)
+    shutil.copy(photos[0], folder / "photos" / "zz-copy.png")
+    (folder / "photos" / "broken.jpg").write_text("no picture")
+    file = folder / "catalogue.db"
+    engine = connect(f"sqlite:///{shutil.copy(empty_catalogue, file)}")
+    source = open_source(str(folder / "photos"), settings().suffixes)
+    with recorded(engine, "nightly-tagging", source.uri, None) as run_id:
+        found = plan.scan(engine, run_id, source.uri, source.listing(), lambda listed: None)
+        record_listing(engine, run_id, source.uri, found.listed, source.ignored)
+        model = load_model(begin_catalogue(engine, DEMO_MODEL, "demo"))
+        for first, last in plan.shards(engine, source.uri, 40):
+            uris = plan.planned(engine, source.uri, first, last)
+            tag(engine, run_id, source, model, uris, settings().product_id)
+    engine.dispose()
+    return file, folder / "photos", run_id, model.label_set
+
+
+@pytest.fixture
+def tagged(tmp_path: Path, _tagged_files: tuple[Path, Path, int, LabelSet]) -> Iterator[Tagged]:
+    """See `Tagged`. The database is the test's own copy; the photos are shared: leave them as they are."""
+    file, folder, run_id, label_set = _tagged_files
+    engine = connect(f"sqlite:///{shutil.copy(file, tmp_path / 'tagged.db')}")
+    yield Tagged(engine, folder, run_id, label_set)
+    engine.dispose()
+
+
+@pytest.fixture
+def model_copy(tmp_path: Path) -> Path:
+    """The demo model under another path."""
+    return Path(shutil.copytree(DEMO_MODEL, tmp_path / "moved"))
+
+
+@pytest.fixture
+def other_model(tmp_path: Path) -> Path:
+    """A model whose answers are other than the demo model's."""
+    model = Path(shutil.copytree(DEMO_MODEL, tmp_path / "other"))
+    change_weights(model)
+    return model
+
+
+_harness: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """The address of a temporary Prefect server, one in a session however many folders import this."""
+    with ExitStack() as stack:
+        if not _harness:
+            from prefect.settings import PREFECT_API_URL
+            from prefect.testing.utilities import prefect_test_harness
+
+            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+            _harness.append(PREFECT_API_URL.value())
+            stack.callback(_harness.clear)
+        yield _harness[0]
