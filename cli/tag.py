@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import print_json
-from cli.prefect_setup import quiet_prefect
+from cli.prefect_setup import prepare_prefect
 
 if TYPE_CHECKING:
     from tasks.catalog.runs import RunSummary
@@ -46,7 +46,7 @@ def run_tagging(
     # Wrong use is told in a second, before Prefect starts.
     environment.source(environment.source_name(source))
     environment.catalogue()
-    quiet_prefect(debug)
+    prepare_prefect(debug)
     from flows.nightly_tagging import nightly_tagging
 
     return nightly_tagging(source, model, taxonomy, accept_vanished)

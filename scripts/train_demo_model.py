@@ -34,8 +34,9 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from fashion_clip.demo import MODEL_DIR
 from fashion_clip.taxonomy import Attribute, load_taxonomy
-from scripts.make_demo_photos import DEMO_DIR, class_truth, read_classes, read_images
+from scripts.make_demo_photos import class_truth, read_classes, read_images
 
 IMAGE_SIZE = 28
 MEAN, STD = 0.286, 0.353  # of the training pictures, one value for all three channels
@@ -600,9 +601,7 @@ def main() -> None:
     parser.add_argument("fashion_mnist", type=Path, help="folder of the four .gz files as published")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--work", type=Path, default=Path("build/demo-model"), help="where checkpoints go")
-    parser.add_argument(
-        "--output", type=Path, default=DEMO_DIR / "model", help="model folder; it is replaced"
-    )
+    parser.add_argument("--output", type=Path, default=MODEL_DIR, help="model folder; it is replaced")
     arguments = parser.parse_args()
 
     settings = Settings(epochs=arguments.epochs)

@@ -7,7 +7,8 @@ shipped taxonomy "demo".
 import csv
 from pathlib import Path
 
-MODEL_DIR = Path(__file__).parent / "model"
+# The last part of a checkpoint's path becomes the name of its model version in SQL.
+MODEL_DIR = Path(__file__).parent / "fashion-mnist-clip"
 PHOTOS_DIR = Path(__file__).parent / "photos"
 TRUTH_FILE = Path(__file__).parent / "truth.csv"
 

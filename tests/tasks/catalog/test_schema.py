@@ -26,6 +26,7 @@ VIEW_COLUMNS = {
     "taxonomy_version run_id tagged_at",
     "label_candidates": "uri product_id sha256 attribute rank label similarity confidence model_version "
     "taxonomy_version",
+    "label_counts": "attribute label photos",
     "label_history": "uri product_id sha256 attribute label similarity confidence decision model_version "
     "taxonomy_version run_id tagged_at served_from served_to",
     "quarantined_images": "uri reason detail attempts first_failed_at last_failed_at",

@@ -136,6 +136,13 @@ def test_label_candidates_unpacks_every_rank_there_is(story: Engine) -> None:
     ]
 
 
+def test_label_counts_counts_the_photos_that_are_shown(story: Engine, tagged: Tagged) -> None:
+    counts = "SELECT attribute, label, photos FROM label_counts ORDER BY 1, 2"
+    assert rows(story, counts) == [("kind", "L4", 1), ("kind", "L5", 1)]
+    shown = "SELECT attribute, label, COUNT(*) FROM catalog_labels GROUP BY attribute, label ORDER BY 1, 2"
+    assert rows(tagged.engine, counts) == rows(tagged.engine, shown)
+
+
 def test_label_history_tells_what_was_served_and_when(story: Engine) -> None:
     found = rows(
         story,
@@ -200,6 +207,7 @@ def test_no_set_is_served_and_nothing_is_shown(story: Engine) -> None:
         connection.execute(text("DELETE FROM served_label_set"))
     assert rows(story, "SELECT * FROM catalog_labels") == []
     assert rows(story, "SELECT * FROM label_candidates") == []
+    assert rows(story, "SELECT * FROM label_counts") == []
     assert {role for (role,) in rows(story, "SELECT role FROM model_history")} == {"archived", "challenger"}
 
 
