@@ -44,6 +44,10 @@ def main() -> None:
         if debug:
             raise
         fail("interrupted; what was committed is kept, run it again to go on", code=130)
+    except Exception as error:
+        if debug:
+            raise
+        fail(f"{type(error).__name__}: {error}; --debug before the command shows where", code=1)
 
 
 if __name__ == "__main__":

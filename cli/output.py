@@ -16,12 +16,17 @@ def fail(message: str, code: int) -> NoReturn:
 
 def complain(message: str) -> None:
     """One line on stderr about something that failed while the program goes on."""
-    print(f"fashion-clip: {message}", file=sys.stderr)
+    print(f"fashion-clip: {one_line(message)}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The text without breaks and marks that could make it look like more than one message."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; times as ISO 8601."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+    print(json.dumps(value, indent=2, default=_as_json))
 
 
 def _as_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import print_json, print_table
+from cli.output import one_line, print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.catalog.runs import RunSummary
@@ -46,4 +46,4 @@ def print_runs(found: Sequence["RunSummary"]) -> None:
     print_table(("run", "started", "took", "status", *COUNTS[:-1], "left"), rows)
     for run in found:
         if run.error:
-            print(f"run {run.run_id}: {run.error}")
+            print(one_line(f"run {run.run_id}: {run.error}"))

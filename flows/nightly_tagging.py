@@ -3,7 +3,7 @@
 from collections import deque
 
 from prefect import flow, get_run_logger
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -55,9 +55,12 @@ def nightly_tagging(
 def _tag_all(run_id: int, source: str, prefix: str, model: str | None, progress: Progress) -> None:
     """One task a shard, a few at a time: what waits costs no memory, and the first failure ends the run."""
     in_flight: deque[PrefectFuture[int]] = deque()
-    for first, last in plan.shards(catalogue(), prefix, settings().shard_size):
-        in_flight.append(tag_shard.submit(run_id, source, model, first, last))
-        if len(in_flight) > AT_ONCE:
+    try:
+        for first, last in plan.shards(catalogue(), prefix, settings().shard_size):
+            in_flight.append(tag_shard.submit(run_id, source, model, first, last))
+            if len(in_flight) > AT_ONCE:
+                progress.advanced(in_flight.popleft().result())
+        while in_flight:
             progress.advanced(in_flight.popleft().result())
-    for shard in in_flight:
-        progress.advanced(shard.result())
+    finally:
+        wait(list(in_flight))  # the run's counts are taken when nothing of it is under way any more

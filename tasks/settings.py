@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fashion_clip.errors import UsageError
 
@@ -25,7 +25,9 @@ def _has_one_group(pattern: str) -> str:
 class Settings(BaseSettings):
     """All settings; `settings()` reads them with errors made readable."""
 
-    model_config = SettingsConfigDict(env_prefix="FASHION_CLIP_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="FASHION_CLIP_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
 
     # A secret: the URL may hold a password. It is never a Prefect parameter, nor logged.
     database_url: SecretStr = SecretStr("sqlite:///fashion_clip.db")
@@ -50,6 +52,10 @@ def settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:  # only `suffixes` is more than a word
+        raise UsageError(
+            f'FASHION_CLIP_SUFFIXES: {error}; expected a JSON list such as [".jpg", ".png"]'
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "FASHION_CLIP_" + str(first["loc"][0]).upper()

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from fashion_clip.scoring import TopLabels
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
+from fashion_clip.scoring import TopLabels
 from tasks.catalog.engine import reading, writing
 from tasks.catalog.inserts import insert_or_nothing, upsert
 from tasks.catalog.models import LabelSet
@@ -134,7 +134,7 @@ def _content_ids(connection: Connection, outcomes: list[Outcome], result: ShardR
     # In order: ids then grow as the photos do, and transactions at once cannot lock each other out.
     insert_or_nothing(connection, contents, [{"sha256": digest} for digest in sorted(digests)])
     query = select(contents.c.sha256, contents.c.content_id).where(contents.c.sha256.in_(digests))
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _write_embeddings(
@@ -271,7 +271,7 @@ def _remember_content(connection: Connection, was: PhotoRow | None, now: datetim
 def _write_quarantine(connection: Connection, now: datetime, outcomes: list[Outcome]) -> None:
     uris = [outcome.uri for outcome in outcomes]
     query = select(photos.c.uri, photos.c.photo_id).where(photos.c.uri.in_(uris))
-    photo_ids = dict(connection.execute(query).tuples().all())
+    photo_ids = dict(connection.execute(query).all())
     cured = [photo_ids[outcome.uri] for outcome in outcomes if not outcome.reason]
     connection.execute(delete(quarantine).where(quarantine.c.photo_id.in_(cured)))
     failed = {photo_ids[outcome.uri]: outcome for outcome in outcomes if outcome.reason}

@@ -1,5 +1,6 @@
 """Connections to the catalogue: SQLite (WAL) or PostgreSQL, by URL."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from fashion_clip.errors import CatalogError, UsageError
 
@@ -21,26 +22,20 @@ def connect(url: str) -> Engine:
         UsageError: not a database URL, or neither SQLite nor PostgreSQL.
         CatalogError: the folder of a SQLite file does not exist.
     """
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
-    _require_folder(parsed)
-    engine = create_engine(parsed)
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _parsed(url: str) -> URL:
     expected = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME in FASHION_CLIP_DATABASE_URL"
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        # The text itself may hold a password: it is not repeated.
-        raise UsageError(f"the database URL cannot be read; {expected}") from None
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    except (ArgumentError, ValueError, ImportError):
+        # The text may hold a password, also where none is expected: it is not repeated.
+        raise UsageError(f"the database URL cannot be used; {expected}") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(f"database {parsed.get_backend_name()!r} is not supported; {expected}")
-    return parsed
+    if parsed.get_backend_name() == "sqlite":
+        _require_folder(parsed)
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _require_folder(url: URL) -> None:
@@ -72,7 +67,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that writes: committed whole at the end, or nothing of it.
 
     Raises:
-        CatalogError: the database cannot be reached or is locked for longer than 30 s.
+        CatalogError: the database cannot be reached, refuses, or is locked for longer than 30 s.
     """
     with _reported(engine), engine.execution_options(writes=True).begin() as connection:
         yield connection
@@ -89,6 +84,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _reported(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (DBAPIError, sqlite3.Error) as error:  # the latter come bare from _set_pragmas
         where = engine.url.render_as_string(hide_password=True)
-        raise CatalogError(f"database {where}: {str(error.orig).strip()}") from error
+        told = str(error.orig if isinstance(error, DBAPIError) else error)
+        raise CatalogError(f"database {where}: {' '.join(told.split())}") from error

@@ -161,7 +161,7 @@ def _load(connection: Connection, label_set_id: int) -> LabelSet:
 
 def _attribute_ids(connection: Connection, taxonomy: Taxonomy) -> dict[str, int]:
     query = select(attributes.c.name, attributes.c.attribute_id)
-    ids = dict(connection.execute(query).tuples().all())
+    ids = dict(connection.execute(query).all())
     return {attribute.name: ids[attribute.name] for attribute in taxonomy.attributes}
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, select, update
 
 from tasks.catalog.engine import reading, writing
-from tasks.catalog.inserts import upsert
+from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.tables import photos, work
 from tasks.sources import Listed
 
@@ -105,7 +105,10 @@ def _note_unlisted(row: _Known, findings: Findings) -> None:
 def _plan(engine: Engine, run_id: int, uris: list[str]) -> None:
     if uris:
         with writing(engine) as connection:
-            upsert(connection, work, [{"uri": uri, "run_id": run_id} for uri in uris], ["uri"], ["run_id"])
+            insert_or_nothing(connection, work, [{"uri": uri, "run_id": run_id} for uri in uris])
+            # Only ever to a later run: of two scans at once the older must not undo what the younger found.
+            older = work.c.uri.in_(uris) & (work.c.run_id < run_id)
+            connection.execute(update(work).where(older).values(run_id=run_id))
         uris.clear()
 
 

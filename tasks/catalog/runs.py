@@ -87,14 +87,17 @@ def _finish_if_possible(engine: Engine, run_id: int, status: str, error: str | N
 
 
 def _finish(engine: Engine, run_id: int, status: str, error: str | None) -> None:
-    """Photos that were listed, are not done and do not remain, were known."""
+    """Photos that were listed, are not done and do not remain, were known.
+
+    What another run planned meanwhile below the same source does not remain of this one.
+    """
     with writing(engine) as connection:
         run = connection.execute(select(runs.c.source, runs.c.listed).where(runs.c.run_id == run_id)).one()
         values: dict[str, Any] = {"finished_at": datetime.now(UTC), "status": status, "error": error}
         if run.listed is not None:
-            remaining = plan.remaining(connection, run.source)
             done = select(func.coalesce(func.sum(shards.c.tagged + shards.c.quarantined), 0))
             handled = connection.execute(done.where(shards.c.run_id == run_id)).scalar_one()
+            remaining = min(plan.remaining(connection, run.source), run.listed - handled)
             values |= {"remaining": remaining, "known": run.listed - handled - remaining}
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(values))
 

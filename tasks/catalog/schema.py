@@ -19,11 +19,15 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Brings the schema to the newest revision; returns the revision before and after.
 
     The views hold no data: they are dropped before and created after, so that their text stands in one place.
+
+    Raises:
+        CatalogError: the database holds something else, or a revision that this code does not know.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with writing(engine) as connection:
         before = _revision(connection)
+        _refuse_what_is_not_ours(connection, before)
         for name in reversed(VIEWS):
             connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
         config.attributes["connection"] = connection
@@ -48,16 +52,26 @@ def require_current(engine: Engine) -> None:
     """
     with reading(engine) as connection:
         revision = _revision(connection)
-        foreign = revision is None and bool(inspect(connection).get_table_names())
-    where = engine.url.render_as_string(hide_password=True)
-    if foreign:
-        raise CatalogError(f"database {where} holds tables of something else; give another database")
+        _refuse_what_is_not_ours(connection, revision)
     if revision is None:
         upgrade(engine)
     elif revision != head():
+        where = engine.url.render_as_string(hide_password=True)
         raise CatalogError(
             f"database {where} is at revision {revision}, this program needs {head()}; "
             "run: fashion-clip db upgrade"
+        )
+
+
+def _refuse_what_is_not_ours(connection: Connection, revision: str | None) -> None:
+    where = connection.engine.url.render_as_string(hide_password=True)
+    if revision is None and inspect(connection).get_table_names():
+        raise CatalogError(f"database {where} holds tables of something else; give another database")
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise CatalogError(
+            f"database {where} is at revision {revision}, which this program does not know; "
+            "it was made by a newer one: install that"
         )
 
 

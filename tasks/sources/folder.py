@@ -60,31 +60,39 @@ class FolderSource:
         """See `Source`. The token is taken from the open file, and again after: both must agree."""
         path = os.fsencode("/") + unquote_to_bytes(uri.removeprefix("file:///"))
         try:
-            # O_NONBLOCK: a FIFO opens at once and is refused below instead of blocking for ever.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = _open_regular_file(path)
+            with os.fdopen(descriptor, "rb") as file:
+                before = os.fstat(descriptor)
+                if before.st_size > MAX_BYTES:
+                    raise ImageError("too_large", f"{before.st_size} bytes, at most {MAX_BYTES}")
+                data = file.read()
+                after = os.fstat(descriptor)
         except FileNotFoundError:
             raise ImageError("gone", "removed after it was listed") from None
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise ImageError("not_a_file", "a symbolic link; expected a regular file") from None
             raise ImageError("unreadable", str(error.strerror)) from error
-        with os.fdopen(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise ImageError("not_a_file", "expected a regular file")
-            if before.st_size > MAX_BYTES:
-                raise ImageError("too_large", f"{before.st_size} bytes, at most {MAX_BYTES}")
-            try:
-                data = file.read()
-            except OSError as error:
-                raise ImageError("unreadable", str(error.strerror)) from error
-            if _token(os.fstat(descriptor)) != _token(before) or len(data) != before.st_size:
-                raise ImageError("changing", "written to while it was read; it is tried again next time")
+        if _token(after) != _token(before) or len(data) != before.st_size:
+            raise ImageError("changing", "written to while it was read; it is tried again next time")
         return Photo(uri, _token(before), data)
 
     def key(self, uri: str) -> str:
         """See `Source`."""
         return unquote(uri.removeprefix(self.uri), errors="backslashreplace")
+
+
+def _open_regular_file(path: bytes) -> int:
+    """A file descriptor. Raises ImageError for a link, a folder or a device; OSError."""
+    try:
+        # O_NONBLOCK: a FIFO opens at once and is refused below instead of blocking for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ImageError("not_a_file", "a symbolic link; expected a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ImageError("not_a_file", "expected a regular file")
+    return descriptor
 
 
 def _token(status: os.stat_result) -> str:
