@@ -40,10 +40,6 @@ def main() -> None:
         if debug:
             raise
         fail(str(error), code=2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        fail("interrupted; what was committed is kept, run it again to go on", code=130)
     except Exception as error:
         if debug:
             raise

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import print_json
+from cli.output import fail, print_json
 from cli.prefect_setup import prepare_prefect
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def run_tagging(
     prepare_prefect(debug)
     from flows.nightly_tagging import nightly_tagging
 
-    return nightly_tagging(source, model, taxonomy, accept_vanished)
+    try:
+        return nightly_tagging(source, model, taxonomy, accept_vanished)
+    except KeyboardInterrupt:
+        fail("interrupted; what was committed is kept, run it again to go on", code=130)
 
 
 def print_summary(run: "RunSummary") -> None:
