@@ -11,6 +11,7 @@ import argparse
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def _labels_of_loop(
 ) -> Iterator[tuple[str, str, str, float]]:
     from transformers import CLIPModel, CLIPProcessor
 
-    model = CLIPModel.from_pretrained(label_set.checkpoint, dtype=torch.float32).eval()
+    model = CLIPModel.from_pretrained(label_set.checkpoint, dtype=torch.float32)  # in eval mode
     processor = CLIPProcessor.from_pretrained(label_set.checkpoint)
     weights = {
         attribute.name: _averaged_prompts(model, processor, attribute)
@@ -85,7 +86,7 @@ def _labels_of_loop(
             yield uri, attribute.name, attribute.labels[int(cosines.argmax())].name, float(best - second)
 
 
-def _averaged_prompts(model: "CLIPModel", processor: "CLIPProcessor", attribute: Attribute) -> torch.Tensor:  # noqa: F821
+def _averaged_prompts(model: Any, processor: Any, attribute: Attribute) -> torch.Tensor:
     rows = []
     for label in attribute.labels:
         tokens = processor(text=list(attribute.prompts(label)), padding=True, return_tensors="pt")
