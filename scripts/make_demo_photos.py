@@ -19,14 +19,14 @@ from PIL import Image
 from fashion_clip import demo
 from fashion_clip.taxonomy import load_taxonomy
 
-DEMO_DIR = demo.MODEL_DIR.parent
+NOTICE_FILE = demo.PHOTOS_DIR.parent / "NOTICE"
 PHOTOS_PER_CLASS = 30
 SEED = 2017
 
 NOTICE = """\
 The pictures in photos/ are {count} unaltered pictures of the test set of Fashion-MNIST
 (https://github.com/zalandoresearch/fashion-mnist), stored as PNG; the number in a file name is the
-picture's index there. The model in model/ was trained on the training set. Fashion-MNIST's licence:
+picture's index there. The model beside them was trained on the training set. Fashion-MNIST's licence:
 
 """
 
@@ -62,27 +62,24 @@ def choose(classes: Bytes) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the demo photos and their truth.")
-    parser.add_argument(
-        "fashion_mnist", type=Path, help="folder of the four .gz files as published, and LICENSE"
-    )
+    parser.add_argument("fashion_mnist", type=Path, help="folder of the files as published")
     source: Path = parser.parse_args().fashion_mnist
 
     images, classes, labels = read_images(source, "t10k"), read_classes(source, "t10k"), class_truth()
-    photos = DEMO_DIR / "photos"
-    shutil.rmtree(photos, ignore_errors=True)
-    photos.mkdir(parents=True)
+    shutil.rmtree(demo.PHOTOS_DIR, ignore_errors=True)
+    demo.PHOTOS_DIR.mkdir()
     rows = []
     for index in choose(classes):
         name = f"fmnist-{index:05d}.png"
-        Image.fromarray(images[index]).save(photos / name, optimize=True)
+        Image.fromarray(images[index]).save(demo.PHOTOS_DIR / name, optimize=True)
         rows.append({"file": name, **labels[classes[index]]})
-    with (DEMO_DIR / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+    with demo.TRUTH_FILE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["file", "articleType", "category"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     licence = (source / "LICENSE").read_text(encoding="utf-8")
-    (DEMO_DIR / "NOTICE").write_text(NOTICE.format(count=len(rows)) + licence, encoding="utf-8")
-    print(f"wrote {len(rows)} photos to {photos}")
+    NOTICE_FILE.write_text(NOTICE.format(count=len(rows)) + licence, encoding="utf-8")
+    print(f"wrote {len(rows)} photos to {demo.PHOTOS_DIR}")
 
 
 if __name__ == "__main__":

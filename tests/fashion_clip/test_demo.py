@@ -11,7 +11,7 @@ from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR, truth
 from fashion_clip.taxonomy import Attribute, load_taxonomy
 
 TAXONOMY = load_taxonomy("demo")
-LOWEST_ACCURACY = 0.85  # of 300 photos; four standard errors below the accuracy on all test pictures
+LOWEST_ACCURACY = 0.85  # of 300 photos; three standard errors below the accuracy on all test pictures
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:

@@ -148,8 +148,18 @@ def of_the_future(engine: Engine) -> Engine:
 
 
 def test_an_unknown_revision_is_refused_with_what_to_do(of_the_future: Engine) -> None:
-    with pytest.raises(CatalogError, match=r"revision 9999.*needs 0001.*fashion-clip db upgrade"):
+    with pytest.raises(CatalogError, match=r"revision 9999, which this program does not know.*newer"):
         schema.require_current(of_the_future)
+
+
+def test_an_older_revision_is_refused_with_what_to_do(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "head", lambda: "0002")  # as in a program that has one migration more
+    with pytest.raises(
+        CatalogError, match=r"revision 0001, this program needs 0002.*fashion-clip db upgrade"
+    ):
+        schema.require_current(engine)
 
 
 def test_an_upgrade_from_an_unknown_revision_is_refused(of_the_future: Engine) -> None:
