@@ -24,7 +24,6 @@ from benchmarks.catalog_data import (
     ATTRIBUTES,
     START,
     Catalogue,
-    Row,
     Scores,
     Took,
     copy_label_set,
@@ -36,6 +35,7 @@ from benchmarks.catalog_data import (
 )
 from tasks.catalog import tables
 from tasks.catalog.engine import connect, reading, writing
+from tasks.catalog.inserts import insert_tuples_or_nothing
 from tasks.catalog.views import VIEWS
 
 MEGABYTE = 1e6
@@ -101,22 +101,15 @@ def write_label_set(engine: Engine, catalogue: Catalogue, shard_photos: int) -> 
 
 def _commit(engine: Engine, content_shards: list[int], scores: Scores) -> None:
     with writing(engine) as connection:
-        connection.execute(insert(tables.labels), _label_rows(1, content_shards, scores))
+        insert_tuples_or_nothing(connection, tables.labels, _label_rows(1, content_shards, scores))
 
 
-def _label_rows(label_set: int, content_shards: list[int], scores: Scores) -> list[Row]:
-    names = ["label_set_id", "content_id", "attribute_id", "shard_id", "decision"]
-    for rank in range(1, tables.CANDIDATES + 1):
-        names += [f"label_{rank}", f"similarity_{rank}", f"confidence_{rank}"]
+def _label_rows(label_set: int, content_shards: list[int], scores: Scores) -> list[tuple[Any, ...]]:
     parts = np.stack([scores.labels, scores.similarities, scores.confidences], axis=-1)
     flat = parts.reshape(*parts.shape[:2], -1).astype(object)
     flat[flat == -1] = None
     return [
-        dict(
-            zip(
-                names, (label_set, content_id, a, content_shards[content_id - 1], decision, *row), strict=True
-            )
-        )
+        (label_set, content_id, a, content_shards[content_id - 1], decision, *row)
         for content_id, decisions, rows in zip(
             scores.content_ids.tolist(), scores.decisions.tolist(), flat.tolist(), strict=True
         )

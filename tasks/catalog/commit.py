@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from fashion_clip.scoring import TopLabels
 from tasks.catalog.engine import reading, writing
-from tasks.catalog.inserts import insert_or_nothing, upsert
+from tasks.catalog.inserts import insert_or_nothing, insert_tuples_or_nothing, upsert
 from tasks.catalog.models import LabelSet
 from tasks.catalog.tables import (
     CANDIDATES,
@@ -191,34 +191,29 @@ def _write_labels(
     ids = [content_ids[digest] for digest in result.labelled]
     packed = {attribute: pack(top, label_set.label_ids[attribute]) for attribute, top in result.top.items()}
     rows = [
-        {
-            "label_set_id": label_set.label_set_id,
-            "content_id": content_id,
-            "attribute_id": label_set.attribute_ids[attribute],
-            "shard_id": shard_id,
-            "decision": UNCALIBRATED,
-            **candidates[position],
-        }
+        (
+            label_set.label_set_id,
+            content_id,
+            label_set.attribute_ids[attribute],
+            shard_id,
+            UNCALIBRATED,
+            *candidates[position],
+        )
         for position, content_id in enumerate(ids)
         for attribute, candidates in packed.items()
     ]
-    insert_or_nothing(connection, labels, rows)
+    insert_tuples_or_nothing(connection, labels, rows)
 
 
-def pack(top: TopLabels, label_ids: Sequence[int]) -> list[dict[str, int | None]]:
-    """Candidate columns of the labels table, a dict a photo; scores in units of 1 / SCORE_SCALE."""
-    ids = np.asarray(label_ids)[top.index].tolist()
-    similarity = np.rint(top.similarity * SCORE_SCALE).astype(int).tolist()
-    confidence = np.rint(top.confidence * SCORE_SCALE).astype(int).tolist()
-    missing = [None] * (CANDIDATES - top.index.shape[1])
-    names = [f"{column}_{rank}" for column in _COLUMNS for rank in range(1, CANDIDATES + 1)]
-    return [
-        dict(zip(names, (*ids[i], *missing, *similarity[i], *missing, *confidence[i], *missing), strict=True))
-        for i in range(len(ids))
-    ]
-
-
-_COLUMNS = ("label", "similarity", "confidence")
+def pack(top: TopLabels, label_ids: Sequence[int]) -> list[list[int | None]]:
+    """A photo's candidate columns in the order of the labels table; scores in units of 1 / SCORE_SCALE."""
+    similarity, confidence = (
+        np.rint(score * SCORE_SCALE).astype(int) for score in (top.similarity, top.confidence)
+    )
+    columns = np.stack([np.asarray(label_ids)[top.index], similarity, confidence], axis=-1)
+    count, given = top.index.shape
+    missing = [None] * (3 * (CANDIDATES - given))
+    return [[*row, *missing] for row in columns.reshape(count, 3 * given).tolist()]
 
 
 def _write_photos(

@@ -302,11 +302,12 @@ def test_scores_are_packed_by_rank_in_units_of_a_ten_thousandth(best: TopLabels)
     for i, row in enumerate(packed):
         assert len(row) == 3 * CANDIDATES
         for rank in range(1, CANDIDATES + 1):
-            values = [row[f"{column}_{rank}"] for column in ("label", "similarity", "confidence")]
+            values = row[3 * (rank - 1) : 3 * rank]
             if rank > given_labels:
                 assert values == [None, None, None]
                 continue
             label, similarity, confidence = values
+            assert None not in (label, similarity, confidence)
             assert label == label_ids[best.index[i, rank - 1]]
             assert isinstance(similarity, int)
             assert isinstance(confidence, int)
