@@ -18,7 +18,7 @@ def upgrade() -> None:
 
     catalogue = engine.connect(settings().database_url.get_secret_value())
     before, after = schema.upgrade(catalogue)
-    where = catalogue.url.render_as_string(hide_password=True)
+    where = engine.shown(catalogue)
     if before == after:
         print(f"{where}: at revision {after} already")
     else:

@@ -59,7 +59,10 @@ def demo(
 
 
 def _use_own_database(folder: Path) -> None:
-    os.environ["FASHION_CLIP_DATABASE_URL"] = f"sqlite:///{folder / 'demo.db'}"
+    from sqlalchemy import URL
+
+    url = URL.create("sqlite", database=str(folder / "demo.db"))  # whatever the folder's name has in it
+    os.environ["FASHION_CLIP_DATABASE_URL"] = url.render_as_string()
     # Prefect's history of the demo lies beside the database, unless a server was chosen.
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(folder / "prefect"))

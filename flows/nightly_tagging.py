@@ -45,22 +45,23 @@ def nightly_tagging(
             check_request(champion, model, taxonomy)
         with shown(get_run_logger()) as progress:
             planned = scan_source(run_id, spec, accept_vanished, progress.listed)
-            if planned.photos:
+            if planned:
                 prepare_model(model, taxonomy)
-                progress.started(planned.photos)
-                _tag_all(run_id, spec, planned.prefix, model, progress)
+                progress.started(planned)
+                _tag_all(run_id, spec, model, progress)
     return publish_summary(run_id, spec)
 
 
-def _tag_all(run_id: int, source: str, prefix: str, model: str | None, progress: Progress) -> None:
+def _tag_all(run_id: int, source: str, model: str | None, progress: Progress) -> None:
     """One task a shard, a few at a time: what waits costs no memory, and the first failure ends the run."""
     in_flight: deque[PrefectFuture[int]] = deque()
     try:
-        for first, last in plan.shards(catalogue(), prefix, settings().shard_size):
+        for first, last in plan.shards(catalogue(), run_id, settings().shard_size):
             in_flight.append(tag_shard.submit(run_id, source, model, first, last))
             if len(in_flight) > AT_ONCE:
-                progress.advanced(in_flight.popleft().result())
-        while in_flight:
-            progress.advanced(in_flight.popleft().result())
+                progress.advanced(in_flight[0].result())
+                in_flight.popleft()
+        for shard in in_flight:
+            progress.advanced(shard.result())
     finally:
         wait(list(in_flight))  # the run's counts are taken when nothing of it is under way any more

@@ -5,7 +5,6 @@ the environment of the process that runs the task.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -22,17 +21,9 @@ from tasks.settings import settings
 from tasks.tagging import tag
 
 
-@dataclass(frozen=True)
-class Planned:
-    """How many photos a scan found to do, and the prefix of their URIs."""
-
-    prefix: str
-    photos: int
-
-
 @task(name="scan-source", cache_policy=NO_CACHE)
-def scan_source(run_id: int, source: str, accept_vanished: bool, on_listed: Callable[[int], None]) -> Planned:
-    """Lists the source, plans what is new or changed, and marks what vanished.
+def scan_source(run_id: int, source: str, accept_vanished: bool, on_listed: Callable[[int], None]) -> int:
+    """Lists the source, plans what is new or changed, marks what vanished; returns how many are planned.
 
     Raises:
         SourceError: the source cannot be listed whole, or more photos vanished than is plausible.
@@ -44,7 +35,7 @@ def scan_source(run_id: int, source: str, accept_vanished: bool, on_listed: Call
         _refuse_implausible_loss(findings, photos.uri)
     if findings.vanished or findings.returned:
         plan.mark_presence(engine, findings)
-    return Planned(photos.uri, findings.planned)
+    return findings.planned
 
 
 def _refuse_implausible_loss(findings: Findings, uri: str) -> None:
@@ -72,7 +63,7 @@ def tag_shard(run_id: int, source: str, model: str | None, first: int, last: int
     label_set = served(engine)
     if label_set is None:
         raise CatalogError("the catalogue serves no label set; was its database exchanged during the run?")
-    uris = plan.planned(engine, photos.uri, first, last)
+    uris = plan.planned(engine, run_id, first, last)
     tag(engine, run_id, photos, load_model(label_set, model), uris, settings().product_id)
     return len(uris)
 

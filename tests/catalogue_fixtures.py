@@ -149,8 +149,8 @@ def _tagged_files(
         found = plan.scan(engine, run_id, source.uri, source.listing(), lambda listed: None)
         record_listing(engine, run_id, source.uri, found.listed, source.ignored)
         model = load_model(begin_catalogue(engine, DEMO_MODEL, "demo"))
-        for first, last in plan.shards(engine, source.uri, 40):
-            uris = plan.planned(engine, source.uri, first, last)
+        for first, last in plan.shards(engine, run_id, 40):
+            uris = plan.planned(engine, run_id, first, last)
             tag(engine, run_id, source, model, uris, settings().product_id)
     engine.dispose()
     return file, folder / "photos", run_id, model.label_set

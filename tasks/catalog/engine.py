@@ -32,14 +32,21 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise UsageError(f"database {parsed.get_backend_name()!r} is not supported; {expected}")
     if parsed.get_backend_name() == "sqlite":
-        _require_folder(parsed)
+        _require_file(parsed)
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _require_folder(url: URL) -> None:
-    if url.database and not Path(url.database).parent.is_dir():
+def shown(engine: Engine) -> str:
+    """The database's URL to be shown: without a password, wherever in the URL it stands."""
+    return engine.url.set(query={}).render_as_string(hide_password=True)
+
+
+def _require_file(url: URL) -> None:
+    if url.database in (None, "", ":memory:"):
+        raise UsageError("a database in memory is gone with its connection; give a file: sqlite:///FILE")
+    if not Path(url.database).parent.is_dir():
         raise CatalogError(f"no folder {str(Path(url.database).parent)!r} for the database; create it first")
 
 
@@ -85,6 +92,5 @@ def _reported(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:  # the latter come bare from _set_pragmas
-        where = engine.url.render_as_string(hide_password=True)
         told = str(error.orig if isinstance(error, DBAPIError) else error)
-        raise CatalogError(f"database {where}: {' '.join(told.split())}") from error
+        raise CatalogError(f"database {shown(engine)}: {' '.join(told.split())}") from error

@@ -11,7 +11,10 @@ def insert_or_nothing(connection: Connection, table: Table, rows: Sequence[dict[
     """Inserts the rows whose keys are not there yet; returns how many were."""
     if not rows:
         return 0
-    return connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows).rowcount
+    # The driver of PostgreSQL does not count what many executions did: the rows that come back are counted.
+    key = next(iter(table.primary_key.columns))
+    statement = _insert(connection, table).on_conflict_do_nothing().returning(key)
+    return len(connection.execute(statement, rows).all())
 
 
 def insert_tuples_or_nothing(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -146,17 +146,17 @@ def mark_presence(engine: Engine, findings: Findings) -> None:
                 connection.execute(change)
 
 
-def remaining(connection: Connection, prefix: str) -> int:
-    """Number of photos below `prefix` that are planned and not done."""
-    query = select(func.count()).select_from(work).where(below(work.c.uri, prefix))
+def remaining(connection: Connection, run_id: int) -> int:
+    """Number of photos that a run planned and that are not done, nor planned by a later run as well."""
+    query = select(func.count()).select_from(work).where(work.c.run_id == run_id)
     return int(connection.execute(query).scalar_one())
 
 
-def shards(engine: Engine, prefix: str, size: int) -> Iterator[tuple[int, int]]:
-    """The work below `prefix` in ranges (first work_id, last work_id) of at most `size` photos."""
+def shards(engine: Engine, run_id: int, size: int) -> Iterator[tuple[int, int]]:
+    """A run's work in ranges (first work_id, last work_id) of at most `size` photos."""
     last = 0
     while True:
-        query = select(work.c.work_id).where(below(work.c.uri, prefix), work.c.work_id > last)
+        query = select(work.c.work_id).where(work.c.run_id == run_id, work.c.work_id > last)
         with reading(engine) as connection:
             ids = connection.execute(query.order_by(work.c.work_id).limit(size)).scalars().all()
         if not ids:
@@ -165,8 +165,8 @@ def shards(engine: Engine, prefix: str, size: int) -> Iterator[tuple[int, int]]:
         last = ids[-1]
 
 
-def planned(engine: Engine, prefix: str, first: int, last: int) -> list[str]:
-    """URIs below `prefix` whose work_id lies in first..last and that are not done, in order."""
-    query = select(work.c.uri).where(work.c.work_id.between(first, last), below(work.c.uri, prefix))
+def planned(engine: Engine, run_id: int, first: int, last: int) -> list[str]:
+    """URIs of a run's work whose work_id lies in first..last and that are not done, in order."""
+    query = select(work.c.uri).where(work.c.work_id.between(first, last), work.c.run_id == run_id)
     with reading(engine) as connection:
         return list(connection.execute(query.order_by(work.c.work_id)).scalars())

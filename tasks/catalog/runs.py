@@ -89,15 +89,15 @@ def _finish_if_possible(engine: Engine, run_id: int, status: str, error: str | N
 def _finish(engine: Engine, run_id: int, status: str, error: str | None) -> None:
     """Photos that were listed, are not done and do not remain, were known.
 
-    What another run planned meanwhile below the same source does not remain of this one.
+    What a later run planned as well does not remain of this one: it is the later one's to do.
     """
     with writing(engine) as connection:
-        run = connection.execute(select(runs.c.source, runs.c.listed).where(runs.c.run_id == run_id)).one()
+        run = connection.execute(select(runs.c.listed).where(runs.c.run_id == run_id)).one()
         values: dict[str, Any] = {"finished_at": datetime.now(UTC), "status": status, "error": error}
         if run.listed is not None:
             done = select(func.coalesce(func.sum(shards.c.tagged + shards.c.quarantined), 0))
             handled = connection.execute(done.where(shards.c.run_id == run_id)).scalar_one()
-            remaining = min(plan.remaining(connection, run.source), run.listed - handled)
+            remaining = plan.remaining(connection, run_id)
             values |= {"remaining": remaining, "known": run.listed - handled - remaining}
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(values))
 

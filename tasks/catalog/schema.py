@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from fashion_clip.errors import CatalogError
-from tasks.catalog.engine import reading, writing
+from tasks.catalog.engine import reading, shown, writing
 from tasks.catalog.views import VIEWS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,15 +56,14 @@ def require_current(engine: Engine) -> None:
     if revision is None:
         upgrade(engine)
     elif revision != head():
-        where = engine.url.render_as_string(hide_password=True)
         raise CatalogError(
-            f"database {where} is at revision {revision}, this program needs {head()}; "
+            f"database {shown(engine)} is at revision {revision}, this program needs {head()}; "
             "run: fashion-clip db upgrade"
         )
 
 
 def _refuse_what_is_not_ours(connection: Connection, revision: str | None) -> None:
-    where = connection.engine.url.render_as_string(hide_password=True)
+    where = shown(connection.engine)
     if revision is None and inspect(connection).get_table_names():
         raise CatalogError(f"database {where} holds tables of something else; give another database")
     known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}

@@ -148,7 +148,7 @@ work = Table(
     metadata,
     _key("work_id"),
     Column("uri", ByteOrderedText, nullable=False, unique=True),
-    _ref("runs.run_id"),
+    Column("run_id", Integer, ForeignKey("runs.run_id"), nullable=False, index=True),
 )
 
 encoders = Table(

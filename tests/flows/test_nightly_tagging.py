@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from io import BytesIO
 from pathlib import Path
@@ -376,3 +378,28 @@ def test_a_night_with_nothing_new_loads_no_model(folder: Path, prefect_api: str)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [3, []]
     assert time.monotonic() - began < 60
+
+
+def test_an_interrupted_run_counts_the_shard_that_it_was_waiting_for(
+    folder: Path, catalogue: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes while the first, slow shard is waited for and the two quick ones are done."""
+    monkeypatch.setenv("FASHION_CLIP_SHARD_SIZE", "3")
+    put_photos(folder, 0, 9)
+    night(folder)  # the model is loaded
+    for number in range(3):
+        Image.new("L", (9000, 9000), number).save(folder / f"a-large-{number}.png")
+    put_photos(folder, 9, 15)
+
+    def interrupt() -> None:
+        while rows(catalogue, "SELECT COUNT(*) FROM shards WHERE run_id = 2") != [(2,)]:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        night(folder)
+    stopped = last_run(catalogue)
+    assert (stopped.status, stopped.listed) == ("interrupted", 18)
+    assert stopped.remaining == len(rows(catalogue, "SELECT * FROM work"))
+    assert stopped.listed == (stopped.known or 0) + stopped.tagged + (stopped.remaining or 0)

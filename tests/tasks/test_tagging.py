@@ -46,9 +46,7 @@ def tag_new(engine: Engine, model: ServedModel, folder: Path) -> Counts:
     source, run_id = source_of(folder), new_run(engine)
     plan.scan(engine, run_id, source.uri, source.listing(), lambda _: None)
     uris = [
-        uri
-        for shard in plan.shards(engine, source.uri, 4096)
-        for uri in plan.planned(engine, source.uri, *shard)
+        uri for shard in plan.shards(engine, run_id, 4096) for uri in plan.planned(engine, run_id, *shard)
     ]
     return tag(engine, run_id, source, model, uris, STEM)
 
@@ -199,8 +197,8 @@ def test_a_photo_that_went_away_since_the_scan_is_quarantined_and_the_rest_is_ta
     source, run_id = source_of(folder), new_run(engine)
     plan.scan(engine, run_id, source.uri, source.listing(), lambda _: None)
     photos[1].unlink()
-    [shard] = plan.shards(engine, source.uri, 10)
-    counts = tag(engine, run_id, source, model, plan.planned(engine, source.uri, *shard), STEM)
+    [shard] = plan.shards(engine, run_id, 10)
+    counts = tag(engine, run_id, source, model, plan.planned(engine, run_id, *shard), STEM)
     assert counts == Counts(2, 2, 1)
     assert rows(engine, "SELECT reason FROM quarantined_images") == [("gone",)]
 

@@ -398,8 +398,8 @@ def one_night(
         record_listing(engine, run_id, PREFIX, found.listed, 0)
         to_do = model.scan(listed)
         assert found.planned == len(to_do)
-        ranges = list(plan.shards(engine, PREFIX, reach))
-        done = plan.planned(engine, PREFIX, *ranges[0]) if ranges else []
+        ranges = list(plan.shards(engine, run_id, reach))
+        done = plan.planned(engine, run_id, *ranges[0]) if ranges else []
         assert set(done) <= set(to_do)
         assert len(done) == min(reach, len(to_do))
         words = {uri: word for uri, ((kind, word), _) in source.items() if kind == "picture" and uri in done}

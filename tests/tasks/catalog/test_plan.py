@@ -135,10 +135,11 @@ def test_more_photos_than_a_page_holds(engine: Engine) -> None:
     second = plan.scan(engine, new_run(engine), PREFIX, listing(many | {gone: "2-2"}), ignore)
     assert (second.listed, second.planned, second.present, len(second.vanished)) == (10_001, 1, 10_001, 0)
     del many[gone]
-    third = plan.scan(engine, new_run(engine), PREFIX, listing(many), ignore)
+    third_run = new_run(engine)
+    third = plan.scan(engine, third_run, PREFIX, listing(many), ignore)
     assert (third.planned, list(third.vanished)) == (0, [ids[gone]])
     with reading(engine) as connection:
-        assert plan.remaining(connection, PREFIX) == 0
+        assert plan.remaining(connection, third_run) == 0
 
 
 def test_a_scan_that_finds_nothing_writes_nothing(engine: Engine) -> None:
@@ -197,19 +198,19 @@ def test_two_scans_at_once_lose_no_photo(engine: Engine) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(owners=st.lists(st.booleans(), max_size=12), size=st.integers(1, 5))
-def test_shards_cover_the_work_of_a_source_once(empty_catalogue: Path, owners: list[bool], size: int) -> None:
-    uris = [f"{PREFIX if ours else 'file:///other/'}{number:02}" for number, ours in enumerate(owners)]
+def test_shards_cover_the_work_of_a_run_once(empty_catalogue: Path, owners: list[bool], size: int) -> None:
+    uris = [f"{PREFIX}{number:02}" for number in range(len(owners))]
     with passing_catalogue(empty_catalogue) as engine:
-        run_id = new_run(engine)
+        run_id, other = new_run(engine), new_run(engine)
         with writing(engine) as connection:
-            for uri in uris:
-                connection.execute(insert(work), {"uri": uri, "run_id": run_id})
-        ours = [uri for uri in uris if uri.startswith(PREFIX)]
+            for uri, own in zip(uris, owners, strict=True):
+                connection.execute(insert(work), {"uri": uri, "run_id": run_id if own else other})
+        ours = [uri for uri, own in zip(uris, owners, strict=True) if own]
         with reading(engine) as connection:
-            assert plan.remaining(connection, PREFIX) == len(ours)
+            assert plan.remaining(connection, run_id) == len(ours)
         parts = []
-        for first, last in plan.shards(engine, PREFIX, size):
-            parts.append(plan.planned(engine, PREFIX, first, last))
+        for first, last in plan.shards(engine, run_id, size):
+            parts.append(plan.planned(engine, run_id, first, last))
             with writing(engine) as connection:  # a shard is done while the next are being cut
                 connection.execute(delete(work).where(work.c.uri.in_(parts[-1])))
         assert [uri for part in parts for uri in part] == ours
@@ -221,10 +222,10 @@ def test_what_another_run_finished_is_planned_no_more(engine: Engine) -> None:
     run_id = new_run(engine)
     with writing(engine) as connection:
         connection.execute(insert(work), [{"uri": PREFIX + key, "run_id": run_id} for key in "abc"])
-    [(first, last)] = plan.shards(engine, PREFIX, 10)
+    [(first, last)] = plan.shards(engine, run_id, 10)
     with writing(engine) as connection:
         connection.execute(delete(work).where(work.c.uri == PREFIX + "b"))
-    assert plan.planned(engine, PREFIX, first, last) == [PREFIX + "a", PREFIX + "c"]
+    assert plan.planned(engine, run_id, first, last) == [PREFIX + "a", PREFIX + "c"]
 
 
 @settings(deadline=None)

@@ -103,7 +103,7 @@ def test_counts_add_up_however_a_run_ends(engine: Engine, stopped: bool) -> None
     def one_shard() -> None:
         with runs.recorded(engine, "nightly-tagging", "photos", None) as run_id:
             runs.record_listing(engine, run_id, PREFIX, len(uris), 0)
-            put_to_work(engine, run_id, [*uris[1:], "file:///other/x"])  # the first is known
+            put_to_work(engine, run_id, uris[1:])  # the first is known
             outcomes = [shows(uris[1], "shoe"), shows(uris[2], "shoe"), broken(uris[3])]
             commit_shard(engine, run_id, label_set, result(outcomes, ["shoe"]))
             if stopped:
@@ -136,6 +136,23 @@ def test_what_another_run_did_meanwhile_is_no_count_of_this_one(engine: Engine) 
     assert run.tagged == 1
     assert run.known is not None
     assert run.known >= 0
+
+
+def test_a_younger_run_s_work_is_left_to_it(engine: Engine) -> None:
+    label_set = begun(engine)
+    with runs.recorded(engine, "nightly-tagging", "photos", None) as older:
+        younger = new_run(engine)
+        for run_id, names in ((older, "a"), (younger, "abc")):
+            listing = [Listed(PREFIX + name, "1-1") for name in names]
+            found = plan.scan(engine, run_id, PREFIX, iter(listing), lambda _: None)
+            runs.record_listing(engine, run_id, PREFIX, found.listed, 0)
+        assert list(plan.shards(engine, older, 10)) == []
+        [shard] = plan.shards(engine, younger, 10)
+        uris = plan.planned(engine, younger, *shard)
+        commit_shard(engine, younger, label_set, result([shows(uri, "shoe") for uri in uris], ["shoe"]))
+    run = runs.summary(engine, older)
+    assert (run.listed, run.known, run.tagged, run.remaining) == (1, 1, 0, 0)
+    assert runs.summary(engine, younger).tagged == 3
 
 
 def test_the_history_tells_the_latest_first(engine: Engine) -> None:

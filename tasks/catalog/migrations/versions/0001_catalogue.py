@@ -154,6 +154,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("work_id", name=op.f("pk_work")),
         sa.UniqueConstraint("uri", name=op.f("uq_work_uri")),
     )
+    op.create_index(op.f("ix_work_run_id"), "work", ["run_id"], unique=False)
     op.create_table(
         "label_sets",
         sa.Column("label_set_id", sa.Integer(), nullable=False),
