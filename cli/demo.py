@@ -109,7 +109,8 @@ ORDER BY uri, attribute"""
     rows = []
     for uri, attribute, label, similarity, confidence in _query(engine, query)[1]:
         name = uri.rpartition("/")[2]
-        rows.append((name, attribute, label, truth[name][attribute], similarity, confidence))
+        true = truth.get(name, {}).get(attribute)
+        rows.append((name, attribute, label, true, similarity, confidence))
     print("\nSome labels, with the truth that came with the pictures:")
     print_table(("photo", "attribute", "label", "truth", "similarity", "confidence"), rows)
 
@@ -118,6 +119,8 @@ def _show_accuracy(engine: "Engine") -> None:
     truth = embedded.truth()
     right: dict[str, list[bool]] = {}
     for uri, attribute, label in _query(engine, "SELECT uri, attribute, label FROM catalog_labels")[1]:
+        if uri.rpartition("/")[2] not in truth:
+            continue  # a photo that the user put there
         right.setdefault(attribute, []).append(truth[uri.rpartition("/")[2]][attribute] == label)
     print("\nAccuracy against the truth (the model was trained on these kinds of garment, not these photos):")
     rows = [(name, len(hits), f"{sum(hits) / len(hits):.1%}") for name, hits in sorted(right.items())]

@@ -16,7 +16,7 @@ from tasks.catalog import plan, runs
 from tasks.catalog.models import served
 from tasks.catalog.plan import Findings
 from tasks.catalog.runs import RunSummary
-from tasks.serving import begin_catalogue, load_model
+from tasks.serving import begin_catalogue, check_request, load_model
 from tasks.settings import settings
 from tasks.tagging import tag
 
@@ -53,6 +53,7 @@ def prepare_model(model: str | None, taxonomy: str | None) -> str:
     """Loads the champion, or starts an empty catalogue with the model asked for; returns its version."""
     engine = environment.catalogue()
     label_set = served(engine) or begin_catalogue(engine, model, taxonomy)
+    check_request(label_set, model, taxonomy)  # another run may have begun the catalogue meanwhile
     return load_model(label_set, model).label_set.model_version
 
 

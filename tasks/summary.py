@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from fashion_clip.contact_sheet import contact_sheet
+from fashion_clip.contact_sheet import TILE, contact_sheet
 from fashion_clip.decode import decode_image
 from fashion_clip.errors import ImageError
 from tasks.catalog.engine import reading
@@ -37,14 +37,14 @@ class Unsure:
     confidence: float
 
 
-# Both queries begin at the run's own shards: their cost grows with the night, not with the catalogue.
+# Both queries begin at the run's own shards: their cost grows with the night, not with the catalogue. CROSS
+# JOIN holds SQLite to that order; left free it begins with all labels of the set.
 _OF_RUN = """
-FROM shards h
-JOIN photos p ON p.shard_id = h.shard_id
-JOIN labels l ON l.label_set_id = :label_set_id AND l.content_id = p.content_id
-JOIN label_names n ON n.label_id = l.label_1
-JOIN attributes a ON a.attribute_id = l.attribute_id
-WHERE h.run_id = :run_id"""
+FROM shards h CROSS JOIN photos p CROSS JOIN labels l
+LEFT JOIN label_names n ON n.label_id = l.label_1
+LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
+WHERE h.run_id = :run_id AND p.shard_id = h.shard_id
+  AND l.label_set_id = :label_set_id AND l.content_id = p.content_id"""
 
 
 def label_counts(engine: Engine, run_id: int, label_set: LabelSet) -> list[LabelCount]:
@@ -81,6 +81,7 @@ def unsure_sheet(source: Source, unsure: Sequence[Unsure]) -> bytes | None:
             picture = decode_image(source.read(photo.uri).data)
         except ImageError:
             continue
+        picture.thumbnail((TILE, TILE))  # a dozen whole photos would take a gigabyte
         tiles.append((picture, (photo.label, f"{photo.confidence:.0%} sure", source.key(photo.uri))))
     return contact_sheet(tiles) if tiles else None
 

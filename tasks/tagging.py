@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from fashion_clip.scoring import TopLabels, top_labels
 from sqlalchemy import Engine
 
 from fashion_clip.decode import decode_image
 from fashion_clip.errors import ImageError
+from fashion_clip.scoring import TopLabels, top_labels
 from tasks.catalog.commit import VECTOR, Counts, Outcome, ShardResult, commit_shard, known_contents
 from tasks.catalog.tables import CANDIDATES
 from tasks.serving import ServedModel
@@ -104,6 +104,9 @@ def _embed(
 
 def _outcome(read: _Read, failure: ImageError | None) -> Outcome:
     photo = read.photo
+    if failure is not None and failure.reason == "out_of_memory":
+        # This machine's fault and not the picture's: without a change token it is tried again.
+        return Outcome(photo.uri, read.product_id, None, None, failure.reason, failure.detail)
     if failure is not None:
         return Outcome(photo.uri, read.product_id, photo.change_token, None, failure.reason, failure.detail)
     return Outcome(photo.uri, read.product_id, photo.change_token, read.digest)

@@ -108,7 +108,7 @@ def commit_shard(engine: Engine, run_id: int, label_set: LabelSet, result: Shard
     """
     now = datetime.now(UTC)
     with writing(engine) as connection:
-        finished = _take_off_work(connection, [outcome.uri for outcome in result.outcomes])
+        finished = _take_off_work(connection, run_id, [outcome.uri for outcome in result.outcomes])
         outcomes = [outcome for outcome in result.outcomes if outcome.uri in finished]
         content_ids = _content_ids(connection, outcomes, result)
         embedded = _write_embeddings(connection, label_set, result.embedded, content_ids)
@@ -122,9 +122,10 @@ def commit_shard(engine: Engine, run_id: int, label_set: LabelSet, result: Shard
     return counts
 
 
-def _take_off_work(connection: Connection, uris: list[str]) -> set[str]:
-    # Whoever takes a photo off the list commits it: two runs at once never count one photo twice.
-    query = delete(work).where(work.c.uri.in_(uris)).returning(work.c.uri)
+def _take_off_work(connection: Connection, run_id: int, uris: list[str]) -> set[str]:
+    # Whoever takes a photo off the list commits it: two runs at once never count one photo twice. What a
+    # later run has planned anew is left to it, as the bytes may be other ones now.
+    query = delete(work).where(work.c.uri.in_(uris), work.c.run_id == run_id).returning(work.c.uri)
     return set(connection.execute(query).scalars())
 
 
@@ -155,8 +156,7 @@ def _write_embeddings(
 
 
 def _photos_before(connection: Connection, uris: Iterable[str]) -> dict[str, PhotoRow]:
-    columns = (photos.c.photo_id, photos.c.uri, photos.c.change_token, photos.c.content_id, photos.c.shard_id)
-    rows = connection.execute(select(*columns).where(photos.c.uri.in_(list(uris)))).all()
+    rows = connection.execute(select(photos).where(photos.c.uri.in_(list(uris)))).all()
     return {row.uri: row for row in rows}
 
 
@@ -258,7 +258,7 @@ def _remember_content(connection: Connection, was: PhotoRow | None, now: datetim
             "photo_id": was.photo_id,
             "shard_id": was.shard_id,
             "content_id": was.content_id,
-            "replaced_at": now,
+            "replaced_at": was.vanished_at or now,
         }
         connection.execute(insert(photo_past_contents).values(past))
 

@@ -25,7 +25,10 @@ def connect(url: str) -> Engine:
     expected = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME in FASHION_CLIP_DATABASE_URL"
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        # An error that holds the parameters would carry file names into Prefect's log.
+        engine = create_engine(
+            parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite"
+        )
     except (ArgumentError, ValueError, ImportError):
         # The text may hold a password, also where none is expected: it is not repeated.
         raise UsageError(f"the database URL cannot be used; {expected}") from None

@@ -45,7 +45,12 @@ class _Known:
 
 def below(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
     """True for URIs that begin with `prefix`, as a range, which an index serves."""
-    return (column >= prefix) & (column < prefix[:-1] + chr(ord(prefix[-1]) + 1))
+    return (column >= prefix) & (column < _end(prefix))
+
+
+def _end(prefix: str) -> str:
+    """The first text after all that begin with `prefix`."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def scan(
@@ -123,8 +128,9 @@ def _drop_unlisted_work(engine: Engine, run_id: int, prefix: str) -> None:
 
 def _known_photos(engine: Engine, prefix: str) -> Iterator[_Known]:
     columns = (photos.c.photo_id, photos.c.uri, photos.c.change_token, photos.c.vanished_at)
-    query = select(*columns).where(below(photos.c.uri, prefix)).order_by(photos.c.uri).limit(PAGE)
-    last = ""
+    # One lower bound alone: of two SQLite takes the prefix, and reads all earlier pages again for each.
+    query = select(*columns).where(photos.c.uri < _end(prefix)).order_by(photos.c.uri).limit(PAGE)
+    last = prefix
     while True:
         with reading(engine) as connection:
             page = connection.execute(query.where(photos.c.uri > last)).all()

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
+from fashion_clip.decode import MAX_BYTES
 from fashion_clip.errors import ImageError, SourceError
 from tasks.sources import Listed, Photo
 
-MAX_BYTES = 256 * 2**20  # no photo is larger; what is, is refused before it is read
-
 
 class FolderSource:
-    """Photos below one folder. The change token is size and mtime in nanoseconds."""
+    """Photos below one folder. The change token is size and mtime in nanoseconds.
+
+    A photo that is exchanged for one of the same size and the very same mtime is not seen to change.
+    """
 
     def __init__(self, folder: Path, suffixes: frozenset[str]):
         self.folder = folder
@@ -31,6 +33,10 @@ class FolderSource:
         try:
             with os.scandir(folder) as entries:
                 found = sorted(self._candidate(entry, prefix) for entry in entries)
+        except FileNotFoundError:
+            if prefix != self.uri:
+                return  # removed since the folder above it was read
+            raise SourceError(f"folder {prefix!r} is gone; is it mounted?") from None
         except OSError as error:
             raise SourceError(f"cannot list folder {prefix!r}: {error.strerror}") from error
         for uri, path, is_folder in found:

@@ -166,13 +166,10 @@ def test_a_photo_that_could_not_be_read_keeps_its_labels_and_is_tried_again(
     assert photo(engine, A) == before | {"change_token": None}
     assert photo(engine, B)["content_id"] is None
     assert rows(engine, "SELECT served_to FROM label_history WHERE attribute = 'category'") == [(None,)]
-    found = plan.scan(
-        engine, new_run(engine), PREFIX, iter([Listed(A, "t1"), Listed(B, "t1")]), lambda _: None
-    )
+    again = new_run(engine)
+    found = plan.scan(engine, again, PREFIX, iter([Listed(A, "t1"), Listed(B, "t1")]), lambda _: None)
     assert found.planned == 2
-    assert commit_shard(engine, new_run(engine), label_set, result([shows(A, "shoe", "t1")])) == Counts(
-        0, 0, 0
-    )
+    assert commit_shard(engine, again, label_set, result([shows(A, "shoe", "t1")])) == Counts(0, 0, 0)
     assert photo(engine, A) == before
 
 
@@ -202,7 +199,8 @@ def test_a_photo_that_came_back_changed_is_shown_again(engine: Engine, label_set
 
 def test_what_another_run_took_is_not_counted_twice(engine: Engine, label_set: LabelSet) -> None:
     run_id, other = new_run(engine), new_run(engine)
-    put_to_work(engine, run_id, [A, B, C])
+    put_to_work(engine, run_id, [A, B])
+    put_to_work(engine, other, [C])
     both = result([shows(A, "shoe"), broken(B)], ["shoe"])
     assert commit_shard(engine, run_id, label_set, both) == Counts(1, 1, 1)
     before = contents_of(engine)

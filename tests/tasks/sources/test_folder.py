@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fashion_clip.decode import MAX_BYTES
 from fashion_clip.errors import ImageError, SourceError, UsageError
 from tasks.settings import Settings
 from tasks.sources import open_source
-from tasks.sources.folder import MAX_BYTES, FolderSource
+from tasks.sources.folder import FolderSource
 from tests.catalogue_fixtures import without_root
 
 SUFFIXES = Settings.model_fields["suffixes"].default
@@ -256,14 +257,21 @@ def test_a_photo_that_may_not_be_read_is_one_photo_less(open_folder: Path) -> No
     assert "Permission denied" in caught.value.detail
 
 
-def test_a_folder_removed_during_the_listing_ends_it(tmp_path: Path) -> None:
+def test_a_folder_removed_during_the_listing_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "b").mkdir()
     listing = source_of(tmp_path).listing()
     next(listing)
     (tmp_path / "b").rmdir()
-    with pytest.raises(SourceError, match=r"cannot list folder .*b/"):
-        next(listing)
+    assert list(listing) == []
+
+
+def test_a_source_that_is_gone_is_no_empty_listing(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    source = source_of(tmp_path / "photos")
+    (tmp_path / "photos").rmdir()
+    with pytest.raises(SourceError, match="is it mounted"):
+        list(source.listing())
 
 
 def test_a_path_too_long_for_the_system_ends_the_listing(tmp_path: Path) -> None:
