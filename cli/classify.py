@@ -74,7 +74,8 @@ def _outcomes(
             yield path, {"error": f"unreadable: {error.strerror}"}
             continue
         embedding = encoder.encode_images([image])
-        yield path, {head.attribute: _ranked(head, top_labels(head, embedding, top)) for head in heads}
+        ranked = {head.attribute: _ranked(head, top_labels(head, embedding, top)) for head in heads}
+        yield path, {"labels": ranked}
 
 
 def _ranked(head: "Head", best: Any) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def _print(path: Path, outcome: dict[str, Any]) -> None:
         return
     rows = [
         (attribute, row["label"], row["similarity"], f"{row['probability']:.1%}")
-        for attribute, ranked in outcome.items()
+        for attribute, ranked in outcome["labels"].items()
         for row in ranked
     ]
     print(repr(str(path)))

@@ -55,17 +55,17 @@ def test_the_json_is_what_the_core_says(classify: Run, demo_encoder: "ClipEncode
             embedding = demo_encoder.encode_images([image.convert("RGB")])
         for head in zero_shot_heads(demo_encoder, load_taxonomy("demo")):
             best = top_labels(head, embedding, 2)
-            assert [answer["label"] for answer in row[head.attribute]] == [
+            assert [answer["label"] for answer in row["labels"][head.attribute]] == [
                 head.labels[i] for i in best.index[0]
             ]
-            for rank, answer in enumerate(row[head.attribute]):
+            for rank, answer in enumerate(row["labels"][head.attribute]):
                 assert answer["similarity"] == pytest.approx(float(best.similarity[0, rank]), abs=0.0001)
                 assert answer["probability"] == pytest.approx(float(best.confidence[0, rank]), abs=0.0001)
 
 
 def test_more_labels_than_there_are_cannot_be_told(classify: Run) -> None:
     ended = classify("--image-path", PHOTO, "--labels", "one, two", "--top", "50", "--json")
-    assert len(json.loads(ended.out)[0]["label"]) == 2
+    assert len(json.loads(ended.out)[0]["labels"]["label"]) == 2
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_picture_is_told_and_the_others_are_classified(
         classify("--image-path", text_file, "--image-path", PHOTO, "--labels", LABELS, "--json").out
     )
     assert told[0]["error"].startswith("not_an_image: ")
-    assert told[1]["label"][0]["label"] == "a pullover"
+    assert told[1]["labels"]["label"][0]["label"] == "a pullover"
 
 
 @pytest.mark.parametrize(
