@@ -14,9 +14,8 @@ from tasks.catalog.models import LabelSet, ModelFacts
 from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY
 
 if TYPE_CHECKING:
-    from fashion_clip.scoring import Head
-
     from fashion_clip.encoder import ClipEncoder
+    from fashion_clip.scoring import Head
 
 
 @dataclass(frozen=True)
