@@ -85,12 +85,13 @@ def _show_catalogue(folder: Path) -> None:
     print_runs(history(engine, limit=5))
     for question, query in QUERIES.items():
         print(f"\n{question}\n{query.strip()}")
-        print_table(*_query(engine, query))
+        print_table(*ask(engine, query))
     print(f"\nThe database: {folder / 'demo.db'}")
     print(f"Ask it more, for example: sqlite3 {folder / 'demo.db'} 'SELECT * FROM catalog_labels LIMIT 5'")
 
 
-def _query(engine: "Engine", query: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+def ask(engine: "Engine", query: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """The columns and rows of a query, as `print_table` takes them."""
     from sqlalchemy import text
 
     from tasks.catalog.engine import reading
@@ -107,7 +108,7 @@ WHERE product_id IN (SELECT product_id FROM catalog_labels GROUP BY product_id O
 ORDER BY uri, attribute"""
     truth = embedded.truth()
     rows = []
-    for uri, attribute, label, similarity, confidence in _query(engine, query)[1]:
+    for uri, attribute, label, similarity, confidence in ask(engine, query)[1]:
         name = uri.rpartition("/")[2]
         true = truth.get(name, {}).get(attribute)
         rows.append((name, attribute, label, true, similarity, confidence))
@@ -118,10 +119,10 @@ ORDER BY uri, attribute"""
 def _show_accuracy(engine: "Engine") -> None:
     truth = embedded.truth()
     right: dict[str, list[bool]] = {}
-    for uri, attribute, label in _query(engine, "SELECT uri, attribute, label FROM catalog_labels")[1]:
-        if uri.rpartition("/")[2] not in truth:
-            continue  # a photo that the user put there
-        right.setdefault(attribute, []).append(truth[uri.rpartition("/")[2]][attribute] == label)
+    for uri, attribute, label in ask(engine, "SELECT uri, attribute, label FROM catalog_labels")[1]:
+        name = uri.rpartition("/")[2]
+        if name in truth:  # not a photo that the user put there
+            right.setdefault(attribute, []).append(truth[name][attribute] == label)
     print("\nAccuracy against the truth (the model was trained on these kinds of garment, not these photos):")
     rows = [(name, len(hits), f"{sum(hits) / len(hits):.1%}") for name, hits in sorted(right.items())]
     print_table(("attribute", "photos", "accuracy"), rows)

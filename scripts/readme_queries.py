@@ -12,10 +12,11 @@ import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
+from cli.demo import ask
 from cli.output import print_table
-from tasks.catalog.engine import connect, reading
+from tasks.catalog.engine import connect
 
 README = Path(__file__).parent.parent / "README.md"
 # A query, and the answer printed below it.
@@ -24,12 +25,9 @@ BLOCK = re.compile(r"```sql\n(?P<query>.*?)```\n\n```text\n(?P<answer>.*?)```", 
 
 def answer(engine: Engine, query: str) -> str:
     """The rows of a query as the command line prints them."""
-    with reading(engine) as connection:
-        result = connection.execute(text(query))
-        columns, rows = list(result.keys()), [tuple(row) for row in result]
     out = io.StringIO()
     with redirect_stdout(out):
-        print_table(columns, rows)
+        print_table(*ask(engine, query))
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 

@@ -104,12 +104,11 @@ def _embed(
 
 def _outcome(read: _Read, failure: ImageError | None) -> Outcome:
     photo = read.photo
-    if failure is not None and failure.reason == "out_of_memory":
-        # This machine's fault and not the picture's: without a change token it is tried again.
-        return Outcome(photo.uri, read.product_id, None, None, failure.reason, failure.detail)
-    if failure is not None:
-        return Outcome(photo.uri, read.product_id, photo.change_token, None, failure.reason, failure.detail)
-    return Outcome(photo.uri, read.product_id, photo.change_token, read.digest)
+    if failure is None:
+        return Outcome(photo.uri, read.product_id, photo.change_token, read.digest)
+    # Too little memory is this machine's fault, not the picture's: without a change token it is tried again.
+    change_token = None if failure.reason == "out_of_memory" else photo.change_token
+    return Outcome(photo.uri, read.product_id, change_token, None, failure.reason, failure.detail)
 
 
 def _result(model: ServedModel, shard: _Shard) -> ShardResult:
