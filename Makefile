@@ -1,5 +1,5 @@
 # make demo, make test: each makes the environment where it is missing, then does its work.
-.PHONY: env demo test check bench lock
+.PHONY: env demo test check bench faults lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,6 +30,10 @@ check: .venv/made
 
 bench: .venv/made
 	$(BIN)/python -m benchmarks.catalog_at_scale
+
+# As root, on a machine with the services that .ci/install_services installs. TENTH=--tenth for a tenth of it.
+faults: .venv/made
+	$(BIN)/python -m tests.faults $(TENTH)
 
 # Without the CUDA packages that torch from the index brings by itself, and that a CPU wheel does not need.
 lock: .venv/made

@@ -86,7 +86,7 @@ def read_photos(source: Path, count: int) -> list[bytes]:
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
         return [files[n].read_bytes() for n in spaced(len(files), count)]
-    from pyarrow import parquet  # type: ignore[import-untyped]
+    from pyarrow import parquet
 
     column = parquet.read_table(source, columns=["image"])["image"]
     return [column[n].as_py()["bytes"] for n in spaced(len(column), count)]

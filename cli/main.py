@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import classify, db, demo, runs, tag
+from cli import classify, db, demo, export, quarantine, runs, tag
 from cli.output import fail
 from fashion_clip.errors import FashionClipError, UsageError
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("classify")(classify.classify)
 app.command("tag")(tag.tag)
 app.command("runs")(runs.runs)
+app.command("export")(export.export)
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 def tag(
     context: typer.Context,
     source: Annotated[
-        str | None, typer.Argument(help="Folder of photos; FASHION_CLIP_SOURCE if left out.")
+        str | None,
+        typer.Argument(
+            help="A folder, s3://bucket/prefix, FILE.parquet or hf://data-set; "
+            "FASHION_CLIP_SOURCE if left out."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Hub name or folder of a CLIP checkpoint, for an empty catalogue.")
@@ -27,7 +31,7 @@ def tag(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
-    """Tag what is new in a folder of photos and write labels and scores to the catalogue."""
+    """Tag what is new in a folder or bucket of photos and write labels and scores to the catalogue."""
     run = run_tagging(source, model, taxonomy, accept_vanished, debug=bool(context.obj))
     if as_json:
         print_json(run.as_dict())
@@ -63,4 +67,4 @@ def print_summary(run: "RunSummary") -> None:
         f"{run.embedded} embedded, {run.ignored} files ignored"
     )
     if run.quarantined:
-        print("photos that failed, with reasons: SELECT * FROM quarantined_images")
+        print("photos that failed, with reasons: fashion-clip quarantine list")

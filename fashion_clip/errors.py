@@ -6,7 +6,9 @@
     |   `-- TaxonomyError        a taxonomy file or a label list that cannot be used
     |-- ImageError               the bytes of one photo cannot be made into pixels; the run goes on
     |-- SourceError              a folder or bucket that cannot be listed or read
+    |-- QuarantineError          too many photos of a run failed; what it did is kept
     `-- CatalogError             the database cannot be reached, or refuses
+        `-- CatalogAwayError     it cannot be reached or is busy just now; trying again may help
 
 Each message names the value, what was expected, and what to do.
 """
@@ -45,5 +47,13 @@ class SourceError(FashionClipError):
     """A folder or bucket that cannot be listed or read."""
 
 
+class QuarantineError(FashionClipError):
+    """More photos of a run failed than is plausible; what the run did is kept."""
+
+
 class CatalogError(FashionClipError):
     """The database cannot be reached, or refuses what was asked."""
+
+
+class CatalogAwayError(CatalogError):
+    """The database cannot be reached or is busy just now: an outage, which trying again may outlast."""

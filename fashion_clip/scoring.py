@@ -39,6 +39,10 @@ class TopLabels:
     similarity: npt.NDArray[np.float32]
     confidence: npt.NDArray[np.float32]
 
+    def rows(self, rows: Sequence[int]) -> "TopLabels":
+        """Those of some of the embeddings."""
+        return TopLabels(self.index[rows], self.similarity[rows], self.confidence[rows])
+
 
 def zero_shot_heads(encoder: "ClipEncoder", taxonomy: Taxonomy) -> tuple[Head, ...]:
     """One head for each attribute, made of its labels' prompts.

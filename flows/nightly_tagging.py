@@ -1,22 +1,33 @@
 """Every night: find what is new, embed and label it in shards, tell what was done."""
 
+import time
 from collections import deque
+from contextlib import suppress
 
 from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.catalog import plan, runs
+from fashion_clip.errors import QuarantineError
+from tasks import environment
+from tasks.catalog import ledger, runs
 from tasks.catalog.models import served
 from tasks.catalog.runs import RunSummary
-from tasks.environment import catalogue, source_name
-from tasks.nightly import prepare_model, publish_summary, scan_source, tag_shard
+from tasks.nightly import (
+    prepare_model,
+    publish_summary,
+    refuse_too_many_failures,
+    scan_source,
+    tag_shard,
+)
 from tasks.progress import Progress, shown
 from tasks.serving import check_request
 from tasks.settings import settings
 
 AT_ONCE = 2  # shards: one decodes while the other is in the image tower
+POLL_S = 2.0  # between two looks at what others hold
+STANDSTILL_S = 900.0  # after which a run ends although photos remain
 
 
 @flow(
@@ -32,36 +43,68 @@ def nightly_tagging(
     """Tags the new and changed photos of a source and writes labels and scores to the catalogue.
 
     Args:
-        source: folder of photos; FASHION_CLIP_SOURCE if left out.
+        source: a folder, s3://bucket/prefix, a Parquet file or hf://name; FASHION_CLIP_SOURCE if left out.
         model: hub name or folder of a CLIP checkpoint, for an empty catalogue; its champion otherwise.
         taxonomy: a shipped taxonomy's name or a TOML file, likewise.
         accept_vanished: believe the listing even if much is gone from the source.
     """
-    engine = catalogue()
-    spec = source_name(source)
-    with runs.recorded(engine, "nightly-tagging", spec, flow_run.id) as run_id:
-        model, taxonomy = model or settings().model, taxonomy or settings().taxonomy
-        if (champion := served(engine)) is not None:
-            check_request(champion, model, taxonomy)
-        with shown(get_run_logger()) as progress:
-            planned = scan_source(run_id, spec, accept_vanished, progress.listed)
-            if planned:
-                prepare_model(model, taxonomy)
-                progress.started(planned)
-                _tag_all(run_id, spec, model, progress)
+    engine, spec = environment.catalogue(), environment.source_name(source)
+    environment.source(spec)  # what is none is refused before it is written down: it may hold a password
+    try:
+        with runs.recorded(engine, "nightly-tagging", spec, flow_run.id) as run_id:
+            model, taxonomy = model or settings().model, taxonomy or settings().taxonomy
+            if (champion := served(engine)) is not None:
+                check_request(champion, model, taxonomy)
+            with shown(get_run_logger()) as progress:
+                planned = scan_source(run_id, spec, accept_vanished, progress.listed)
+                if planned:
+                    prepare_model(model, taxonomy)
+                    progress.started(planned)
+                    _tag_all(run_id, spec, model, progress)
+            refuse_too_many_failures(run_id)
+    except QuarantineError:
+        with suppress(Exception):  # nothing may hide why the run failed
+            publish_summary(run_id, spec)
+        raise
     return publish_summary(run_id, spec)
 
 
 def _tag_all(run_id: int, source: str, model: str | None, progress: Progress) -> None:
-    """One task a shard, a few at a time: what waits costs no memory, and the first failure ends the run."""
+    """Until nothing of the run's work is left: what others hold is waited for, and taken over if they die."""
+    fewest, since = None, time.monotonic()
+    while (left := ledger.left(environment.catalogue(), run_id)).photos:
+        if left.free and _tag_free(run_id, source, model, progress):
+            continue
+        if left.photos != fewest:
+            fewest, since = left.photos, time.monotonic()
+        elif time.monotonic() - since > STANDSTILL_S:
+            get_run_logger().warning("%d photos are held by other runs and get no fewer", left.photos)
+            return
+        time.sleep(POLL_S)
+
+
+def _tag_free(run_id: int, source: str, model: str | None, progress: Progress) -> int:
+    """One task a shard, a few at a time, until one finds nothing to claim; returns how many were claimed.
+
+    The first failure ends the run.
+    """
     in_flight: deque[PrefectFuture[int]] = deque()
+    claimed, photos = 1, 0
     try:
-        for first, last in plan.shards(catalogue(), run_id, settings().shard_size):
-            in_flight.append(tag_shard.submit(run_id, source, model, first, last))
-            if len(in_flight) > AT_ONCE:
-                progress.advanced(in_flight[0].result())
-                in_flight.popleft()
-        for shard in in_flight:
-            progress.advanced(shard.result())
+        while claimed:
+            while len(in_flight) <= AT_ONCE:
+                in_flight.append(tag_shard.submit(run_id, source, model))
+            photos += (claimed := _finish_first(in_flight, progress))
+        while in_flight:
+            photos += _finish_first(in_flight, progress)
     finally:
         wait(list(in_flight))  # the run's counts are taken when nothing of it is under way any more
+    return photos
+
+
+def _finish_first(in_flight: "deque[PrefectFuture[int]]", progress: Progress) -> int:
+    photos = in_flight[0].result()
+    in_flight.popleft()
+    if photos:
+        progress.advanced(photos)
+    return photos

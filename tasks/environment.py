@@ -1,10 +1,13 @@
-"""What the settings name, opened: the catalogue and the source."""
+"""What the settings name, opened: the catalogue, the source, the decoders."""
 
 from functools import lru_cache
 
 from sqlalchemy import Engine
 
+from fashion_clip.decode import Limits
+from fashion_clip.decoders import Decoders
 from fashion_clip.errors import UsageError
+from fashion_clip.preprocessing import Preprocessing
 from tasks.catalog import schema
 from tasks.catalog.engine import connect
 from tasks.settings import settings
@@ -36,5 +39,22 @@ def source_name(given: str | None) -> str:
 
 
 def source(name: str) -> Source:
-    """The source of that name, with the suffixes of the settings. Raises UsageError if there is none."""
-    return open_source(name, settings().suffixes)
+    """The source of that name, with the limits of the settings. Raises UsageError if there is none."""
+    chosen = settings()
+    return _source(name, chosen.suffixes, chosen.max_bytes)
+
+
+@lru_cache(maxsize=2)
+def _source(name: str, suffixes: frozenset[str], max_bytes: int) -> Source:
+    return open_source(name, suffixes, max_bytes)
+
+
+def decoders(preprocessing: Preprocessing) -> Decoders:
+    """The processes that decode photos for this one, with the limits of the settings."""
+    chosen = settings()
+    return _decoders(preprocessing, Limits(chosen.max_bytes, chosen.max_pixels), chosen.decode_seconds)
+
+
+@lru_cache(maxsize=1)
+def _decoders(preprocessing: Preprocessing, limits: Limits, seconds: float) -> Decoders:
+    return Decoders(preprocessing, limits, seconds)

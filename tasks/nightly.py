@@ -1,6 +1,6 @@
 """The Prefect tasks of the nightly tagging, each a few lines over plain functions.
 
-What a task is given is small and plain: no bytes, no file names, no secrets. The database's URL comes from
+What a task is given is small: no bytes, no file names, no secrets. The database's URL comes from
 the environment of the process that runs the task.
 """
 
@@ -10,7 +10,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from fashion_clip.errors import CatalogError, SourceError
+from fashion_clip.errors import CatalogError, QuarantineError, SourceError
 from tasks import environment, summary
 from tasks.catalog import plan, runs
 from tasks.catalog.models import served
@@ -18,7 +18,9 @@ from tasks.catalog.plan import Findings
 from tasks.catalog.runs import RunSummary
 from tasks.serving import begin_catalogue, check_request, load_model
 from tasks.settings import settings
-from tasks.tagging import tag
+from tasks.tagging import Tagger, tag_next
+
+FEW_FAILURES = 3  # fewer never fail a run, however short it is
 
 
 @task(name="scan-source", cache_policy=NO_CACHE)
@@ -57,16 +59,28 @@ def prepare_model(model: str | None, taxonomy: str | None) -> str:
     return load_model(label_set, model).label_set.model_version
 
 
-@task(name="tag-shard", task_run_name="tag-shard-{first}", cache_policy=NO_CACHE)
-def tag_shard(run_id: int, source: str, model: str | None, first: int, last: int) -> int:
-    """Tags the planned photos whose work_id lies in first..last; returns how many there were."""
-    engine, photos = environment.catalogue(), environment.source(source)
+@task(name="tag-shard", cache_policy=NO_CACHE)
+def tag_shard(run_id: int, source: str, model: str | None) -> int:
+    """Claims and tags a shard of the run's work; returns how many photos there were to claim."""
+    engine, chosen = environment.catalogue(), settings()
     label_set = served(engine)
     if label_set is None:
         raise CatalogError("the catalogue serves no label set; was its database exchanged during the run?")
-    uris = plan.planned(engine, run_id, first, last)
-    tag(engine, run_id, photos, load_model(label_set, model), uris, settings().product_id)
-    return len(uris)
+    loaded = load_model(label_set, model)
+    decoders = environment.decoders(loaded.encoder.preprocessing)
+    tagger = Tagger(engine, environment.source(source), loaded, decoders, chosen.product_id)
+    return tag_next(tagger, run_id, chosen.shard_size)
+
+
+def refuse_too_many_failures(run_id: int) -> None:
+    """Raises QuarantineError where a feed is broken rather than a photo or two; what was done is kept."""
+    handled, limit = runs.handled(environment.catalogue(), run_id), settings().max_quarantined
+    failed = handled.newly_quarantined
+    if failed >= FEW_FAILURES and failed > limit * handled.photos:
+        raise QuarantineError(
+            f"{failed} of {handled.photos} photos went to quarantine, more than {limit:.0%}; the others are "
+            "tagged. See why: fashion-clip quarantine list; try again: fashion-clip quarantine retry"
+        )
 
 
 @task(name="publish-summary", cache_policy=NO_CACHE)

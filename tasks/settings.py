@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from fashion_clip.decode import MAX_BYTES, MAX_PIXELS
 from fashion_clip.errors import UsageError
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     )
     shard_size: int = Field(256, ge=1, le=4096)
     max_vanished: float = Field(0.10, ge=0, le=1)
+    max_quarantined: float = Field(0.05, ge=0, le=1)
+    # Larger photos go to quarantine: by their size before they are read, by their header before decoding.
+    max_bytes: int = Field(MAX_BYTES, ge=1)
+    max_pixels: int = Field(MAX_PIXELS, ge=1)
+    decode_seconds: float = Field(15.0, gt=0)
 
 
 def settings() -> Settings:

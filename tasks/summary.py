@@ -1,6 +1,7 @@
 """A run's artifact in the Prefect UI: counts, label distribution, the photos it was least sure of."""
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ from sqlalchemy import Engine, text
 
 from fashion_clip.contact_sheet import TILE, contact_sheet
 from fashion_clip.decode import decode_image
-from fashion_clip.errors import ImageError
-from tasks.catalog.engine import reading
+from fashion_clip.errors import ImageError, SourceError
+from tasks.catalog.engine import outlasts_outages, reading
 from tasks.catalog.models import LabelSet
 from tasks.catalog.runs import RunSummary
 from tasks.catalog.tables import SCORE_SCALE
@@ -30,9 +31,10 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Unsure:
-    """A photo with the label it was given; confidence 0-1."""
+    """A photo with the content and the label it was given; confidence 0-1."""
 
     uri: str
+    sha256: str
     label: str
     confidence: float
 
@@ -41,12 +43,14 @@ class Unsure:
 # JOIN holds SQLite to that order; left free it begins with all labels of the set.
 _OF_RUN = """
 FROM shards h CROSS JOIN photos p CROSS JOIN labels l
+LEFT JOIN contents c ON c.content_id = p.content_id
 LEFT JOIN label_names n ON n.label_id = l.label_1
 LEFT JOIN attributes a ON a.attribute_id = l.attribute_id
 WHERE h.run_id = :run_id AND p.shard_id = h.shard_id
   AND l.label_set_id = :label_set_id AND l.content_id = p.content_id"""
 
 
+@outlasts_outages
 def label_counts(engine: Engine, run_id: int, label_set: LabelSet) -> list[LabelCount]:
     """Photos per attribute and label among those that the run tagged, most frequent first."""
     query = text(
@@ -57,11 +61,12 @@ def label_counts(engine: Engine, run_id: int, label_set: LabelSet) -> list[Label
         return [LabelCount(*row) for row in rows]
 
 
+@outlasts_outages
 def least_sure(engine: Engine, run_id: int, label_set: LabelSet) -> list[Unsure]:
     """The run's photos with the lowest confidence in the taxonomy's first attribute, lowest first."""
     attribute_id = label_set.attribute_ids[label_set.taxonomy.attributes[0].name]
     query = text(
-        f"SELECT p.uri, n.name, l.confidence_1 {_OF_RUN} AND l.attribute_id = :attribute_id"
+        f"SELECT p.uri, c.sha256, n.name, l.confidence_1 {_OF_RUN} AND l.attribute_id = :attribute_id"
         f" ORDER BY l.confidence_1, p.uri LIMIT {LEAST_SURE}"
     )
     values = {
@@ -70,16 +75,25 @@ def least_sure(engine: Engine, run_id: int, label_set: LabelSet) -> list[Unsure]
         "attribute_id": attribute_id,
     }
     with reading(engine) as connection:
-        return [Unsure(uri, label, c / SCORE_SCALE) for uri, label, c in connection.execute(query, values)]
+        return [
+            Unsure(uri, sha256, label, confidence / SCORE_SCALE)
+            for uri, sha256, label, confidence in connection.execute(query, values)
+        ]
 
 
 def unsure_sheet(source: Source, unsure: Sequence[Unsure]) -> bytes | None:
-    """A contact sheet of them as a JPEG; None if there are none, or none can be read any more."""
+    """A contact sheet of them as a JPEG; None if there are none, or none can be read any more.
+
+    They are decoded in this process: only the very bytes that a decoder's process has survived.
+    """
     tiles = []
     for photo in unsure:
         try:
-            picture = decode_image(source.read(photo.uri).data)
-        except ImageError:
+            data = source.read(photo.uri).data
+            if hashlib.sha256(data).hexdigest() != photo.sha256:
+                continue
+            picture = decode_image(data)
+        except (ImageError, SourceError):
             continue
         picture.thumbnail((TILE, TILE))  # a dozen whole photos would take a gigabyte
         tiles.append((picture, (photo.label, f"{photo.confidence:.0%} sure", source.key(photo.uri))))

@@ -1,22 +1,47 @@
-"""The path of a shard: bytes are read, contents that are new are embedded, all of them are labelled."""
+"""The path of a shard: photos are claimed and read, contents that are new are embedded, all are labelled."""
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import Engine
 
-from fashion_clip.decode import decode_image
+from fashion_clip.decoders import Decoders
 from fashion_clip.errors import ImageError
 from fashion_clip.scoring import TopLabels, top_labels
-from tasks.catalog.commit import VECTOR, Counts, Outcome, ShardResult, commit_shard, known_contents
+from tasks.catalog import ledger
+from tasks.catalog.commit import ShardResult, commit_shard, known_contents
+from tasks.catalog.ledger import Claim, Claimed
+from tasks.catalog.outcome import Outcome
 from tasks.catalog.tables import CANDIDATES
+from tasks.catalog.vectors import VECTOR
 from tasks.serving import ServedModel
 from tasks.sources import Photo, Source
 
-BATCH = 32  # photos in memory, and through the tower, at once; more were no quicker
+BATCH = 32  # photos through the tower at once; more were no quicker
+# Of photos: a batch is closed that has so many, and nothing more is read ahead while so many wait. What is on
+# its way then still comes, so that a shard of nothing but the largest files may hold some times as much.
+BATCH_BYTES = 64 * 1024 * 1024
+READERS = 8  # photos on their way at once: a bucket answers after tens of milliseconds
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """What a shard needs, whichever it is. product_id: a regular expression, see `product_id_of`."""
+
+    engine: Engine
+    source: Source
+    model: ServedModel
+    decoders: Decoders
+    product_id: str
+
+    def product_of(self, uri: str) -> str:
+        """The product that the photo of that URI shows."""
+        return product_id_of(self.source.key(uri), self.product_id)
 
 
 @dataclass(frozen=True)
@@ -24,7 +49,6 @@ class _Read:
     """A photo as it was read, and the sha256 of its bytes in hex."""
 
     photo: Photo
-    product_id: str
     digest: str
 
 
@@ -43,72 +67,113 @@ def product_id_of(key: str, pattern: str) -> str:
     return match.group(1) if match and match.group(1) else key
 
 
-def tag(
-    engine: Engine, run_id: int, source: Source, model: ServedModel, uris: Sequence[str], product_id: str
-) -> Counts:
-    """Reads, embeds, labels and commits photos; what cannot be read or decoded goes to quarantine.
+def tag_next(tagger: Tagger, run_id: int, size: int) -> int:
+    """Claims, does and commits up to `size` photos of the run's work; returns how many were claimed.
 
     Raises:
-        CatalogError: the database refused; nothing of these photos was written.
+        CatalogError, SourceError: the database refused, or the source is gone. The photos are given back.
     """
+    claim = ledger.claim(tagger.engine, run_id, size)
+    if claim.photos:
+        with ledger.held(tagger.engine, claim):
+            result = tag(tagger, claim)
+            commit_shard(tagger.engine, run_id, claim, tagger.model.label_set, result)
+    return len(claim.photos)
+
+
+def tag(tagger: Tagger, claim: Claim) -> ShardResult:
+    """Reads, embeds and labels the photos of a claim; what cannot be read or decoded has its reason."""
     shard = _Shard()
-    for start in range(0, len(uris), BATCH):
-        batch = _read(source, uris[start : start + BATCH], product_id, shard)
-        failures = _embed(engine, model, batch, shard)
-        shard.outcomes += [_outcome(read, failures.get(read.digest)) for read in batch]
-    return commit_shard(engine, run_id, model.label_set, _result(model, shard))
+    shard.outcomes += [_given_up(tagger, photo) for photo in claim.photos if photo.hopeless]
+    for batch in _read_in_batches(tagger, [photo for photo in claim.photos if not photo.hopeless], shard):
+        failures = _embed(tagger, batch, shard)
+        shard.outcomes += [_outcome(tagger, read, failures.get(read.digest)) for read in batch]
+    return _result(tagger.model, shard)
 
 
-def _read(source: Source, uris: Sequence[str], pattern: str, shard: _Shard) -> list[_Read]:
-    batch = []
-    for uri in uris:
-        product_id = product_id_of(source.key(uri), pattern)
+def _given_up(tagger: Tagger, photo: Claimed) -> Outcome:
+    told = f"its worker died {ledger.MAX_CLAIMS} times, the last time with this photo alone in hand"
+    return _unread(tagger, photo, ImageError("worker_died", told))
+
+
+def _unread(tagger: Tagger, photo: Claimed, error: ImageError) -> Outcome:
+    product_id = tagger.product_of(photo.uri)
+    return Outcome(photo.uri, product_id, photo.change_token, None, error.reason, error.detail, unread=True)
+
+
+def _read_in_batches(tagger: Tagger, photos: Sequence[Claimed], shard: _Shard) -> Iterator[list[_Read]]:
+    """Batches of at most BATCH photos and about BATCH_BYTES; what cannot be read is an outcome at once."""
+    batch: list[_Read] = []
+    size = 0
+    for photo, reading in _read_ahead(tagger.source, photos):
         try:
-            photo = source.read(uri)
+            read = reading.result()
         except ImageError as error:
-            shard.outcomes.append(Outcome(uri, product_id, None, None, error.reason, error.detail))
-        else:
-            batch.append(_Read(photo, product_id, hashlib.sha256(photo.data).hexdigest()))
-    return batch
-
-
-def _embed(
-    engine: Engine, model: ServedModel, batch: Sequence[_Read], shard: _Shard
-) -> dict[str, ImageError]:
-    """Embeds contents that neither the catalogue nor this shard has; returns those that are no picture."""
-    known = known_contents(engine, model.label_set, {read.digest for read in batch})
-    shard.unlabelled.update(
-        {
-            digest: content.vector
-            for digest, content in known.items()
-            if content.vector is not None and not content.labelled
-        }
-    )
-    pixels: dict[str, np.ndarray] = {}
-    failures: dict[str, ImageError] = {}
-    for read in batch:
-        met = read.digest in known and known[read.digest].vector is not None
-        if met or read.digest in shard.embedded or read.digest in pixels:
+            shard.outcomes.append(_unread(tagger, photo, error))
             continue
+        batch.append(read)
+        size += len(read.photo.data)
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _read_ahead(source: Source, photos: Sequence[Claimed]) -> Iterator[tuple[Claimed, "Future[_Read]"]]:
+    """Every photo with its reading, in order, READERS of them under way at once."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
+        under_way: deque[tuple[Claimed, Future[_Read]]] = deque()
         try:
-            pixels[read.digest] = model.encoder.preprocessing.pixels(decode_image(read.photo.data))
-        except ImageError as error:
-            failures[read.digest] = error
+            for photo in photos:
+                while len(under_way) == READERS or _waiting_bytes(under_way) > BATCH_BYTES:
+                    yield under_way.popleft()
+                under_way.append((photo, pool.submit(_read, source, photo.uri)))
+            while under_way:
+                yield under_way.popleft()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _waiting_bytes(under_way: "deque[tuple[Claimed, Future[_Read]]]") -> int:
+    return sum(
+        len(reading.result().photo.data)
+        for _, reading in under_way
+        if reading.done() and reading.exception() is None
+    )
+
+
+def _read(source: Source, uri: str) -> _Read:
+    photo = source.read(uri)
+    return _Read(photo, hashlib.sha256(photo.data).hexdigest())
+
+
+def _embed(tagger: Tagger, batch: Sequence[_Read], shard: _Shard) -> dict[str, ImageError]:
+    """Embeds contents that neither the catalogue nor this shard has; returns those that are no picture."""
+    known = known_contents(tagger.engine, tagger.model.label_set, {read.digest for read in batch})
+    met = {digest: content.vector for digest, content in known.items() if content.vector is not None}
+    shard.unlabelled.update({digest: met[digest] for digest in met if not known[digest].labelled})
+    fresh = {
+        read.digest: read.photo.data
+        for read in batch
+        if read.digest not in met and read.digest not in shard.embedded
+    }
+    decoded = dict(zip(fresh, tagger.decoders.decode_all(list(fresh.values())), strict=True))
+    pixels = {digest: found for digest, found in decoded.items() if not isinstance(found, ImageError)}
     if pixels:
-        vectors = model.encoder.encode_pixels(np.stack(list(pixels.values()))).astype(VECTOR)
-        fresh = dict(zip(pixels, vectors, strict=True))
-        shard.embedded.update(fresh)
-        shard.unlabelled.update(fresh)
-    return failures
+        vectors = tagger.model.encoder.encode_pixels(np.stack(list(pixels.values()))).astype(VECTOR)
+        embedded = dict(zip(pixels, vectors, strict=True))
+        shard.embedded.update(embedded)
+        shard.unlabelled.update(embedded)
+    return {digest: found for digest, found in decoded.items() if isinstance(found, ImageError)}
 
 
-def _outcome(read: _Read, failure: ImageError | None) -> Outcome:
-    photo = read.photo
+def _outcome(tagger: Tagger, read: _Read, failure: ImageError | None) -> Outcome:
+    uri, change_token = read.photo.uri, read.photo.change_token
+    product_id = tagger.product_of(uri)
     if failure is None:
-        return Outcome(photo.uri, read.product_id, photo.change_token, read.digest)
-    # Too little memory is this machine's fault, not the picture's: without a change token it is tried again.
-    change_token = None if failure.reason == "out_of_memory" else photo.change_token
-    return Outcome(photo.uri, read.product_id, change_token, None, failure.reason, failure.detail)
+        return Outcome(uri, product_id, change_token, read.digest)
+    return Outcome(uri, product_id, change_token, None, failure.reason, failure.detail)
 
 
 def _result(model: ServedModel, shard: _Shard) -> ShardResult:

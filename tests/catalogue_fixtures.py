@@ -4,12 +4,13 @@ Fixtures defined here are imported by the conftest.py of each folder that uses t
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tasks.catalog.models import LabelSet
 from tasks.catalog.runs import record_listing, recorded
 from tasks.settings import settings
 from tasks.sources import open_source
+from tests.servers.postgres import PostgresServer, postgres
 
 DEMO_MODEL = str(MODEL_DIR)
 DEMO_PHOTOS = sorted(PHOTOS_DIR.glob("*.png"))
@@ -42,7 +44,14 @@ def contents_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
 
 def new_run(engine: Engine, source: str = "file:///photos/") -> int:
     """A run that is under way."""
-    row = {"flow": "nightly-tagging", "source": source, "started_at": datetime.now(UTC), "status": "running"}
+    now = datetime.now(UTC)
+    row = {
+        "flow": "nightly-tagging",
+        "source": source,
+        "started_at": now,
+        "status": "running",
+        "alive_until": now + timedelta(minutes=1),
+    }
     with writing(engine) as connection:
         return int(connection.execute(insert(tables.runs).returning(tables.runs.c.run_id), row).scalar_one())
 
@@ -85,14 +94,81 @@ def empty_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+EMPTY_DATABASE = "empty_catalogue"  # on the PostgreSQL server: at the newest revision, to be copied
+
+_postgres: list[PostgresServer] = []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL with EMPTY_DATABASE, one in a session however many folders import this."""
+    with ExitStack() as stack:
+        if not _postgres:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            server = stack.enter_context(postgres(folder, fsync=False))
+            engine = connect(server.create_database(EMPTY_DATABASE))
+            schema.upgrade(engine)
+            engine.dispose()  # nobody may be connected to what is copied
+            _postgres.append(server)
+            stack.callback(_postgres.clear)
+        yield _postgres[0]
+
+
+def new_database(server: PostgresServer, template: str = "template1") -> str:
+    """The URL of a database of a test's own, a copy of the template, made in 0.04 s.
+
+    It goes with the server: where databases are dropped in between, to make the next takes up to 0.3 s.
+    """
+    return server.create_database(f"test_{secrets.token_hex(8)}", template)
+
+
 @contextmanager
-def passing_catalogue(empty: Path) -> Iterator[Engine]:
-    """An empty catalogue for one of many examples. It need not outlive the machine: nothing is synced."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = connect(f"sqlite:///{shutil.copy(empty, folder)}")
-        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+def postgres_catalogue(server: PostgresServer) -> Iterator[Engine]:
+    """An empty catalogue in a database of a test's own."""
+    with connected(new_database(server, EMPTY_DATABASE)) as engine:
         yield engine
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Engine]:
+    """An engine whose connections are closed at the end."""
+    engine = connect(url)
+    try:
+        yield engine
+    finally:
         engine.dispose()
+
+
+def unsynced(engine: Engine) -> Engine:
+    """Lets SQLite leave the writing to the system: for what need not outlive the machine."""
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return engine
+
+
+def _emptying() -> Iterator[str]:
+    """Statements that empty a PostgreSQL catalogue: in 1 ms, where TRUNCATE takes 15."""
+    for table in reversed(tables.metadata.sorted_tables):
+        key = next(iter(table.primary_key.columns)).name
+        yield f"DELETE FROM {table.name}"
+        yield f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key}'), 1, false)"
+
+
+@contextmanager
+def passing_catalogue(empty: Path | Engine) -> Iterator[Engine]:
+    """An empty catalogue for one of many examples. It need not outlive the machine: nothing is synced.
+
+    empty: the file of an empty SQLite catalogue, which is copied, or a PostgreSQL one, which is emptied.
+    """
+    if isinstance(empty, Engine):
+        with writing(empty) as connection:
+            connection.exec_driver_sql("; ".join(_emptying()))
+        yield empty
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        connected(f"sqlite:///{shutil.copy(empty, folder)}") as engine,
+    ):
+        yield unsynced(engine)
 
 
 @pytest.fixture
@@ -135,8 +211,10 @@ class Tagged:
 def _tagged_files(
     tmp_path_factory: pytest.TempPathFactory, empty_catalogue: Path
 ) -> tuple[Path, Path, int, LabelSet]:
+    from fashion_clip.decode import Limits
+    from fashion_clip.decoders import Decoders
     from tasks.serving import begin_catalogue, load_model
-    from tasks.tagging import tag
+    from tasks.tagging import Tagger, tag_next
 
     folder = tmp_path_factory.mktemp("tagged")
     photos = put_photos(folder / "photos", 0, 60)
@@ -149,9 +227,10 @@ def _tagged_files(
         found = plan.scan(engine, run_id, source.uri, source.listing(), lambda listed: None)
         record_listing(engine, run_id, source.uri, found.listed, source.ignored)
         model = load_model(begin_catalogue(engine, DEMO_MODEL, "demo"))
-        for first, last in plan.shards(engine, run_id, 40):
-            uris = plan.planned(engine, run_id, first, last)
-            tag(engine, run_id, source, model, uris, settings().product_id)
+        with Decoders(model.encoder.preprocessing, Limits(), settings().decode_seconds) as decoders:
+            tagger = Tagger(engine, source, model, decoders, settings().product_id)
+            while tag_next(tagger, run_id, 40):
+                pass
     engine.dispose()
     return file, folder / "photos", run_id, model.label_set
 

@@ -1,5 +1,6 @@
 """The catalogue: SQL tables and views, and every query the flows make.
 
 `engine` connects, `schema` creates and upgrades, `tables` names the columns, `views` is what users query;
-`plan`, `commit`, `models` and `runs` hold the reads and writes of one subject each.
+`plan` (what is to do), `ledger` (who does it), `commit` (what came of it), `quarantine`, `models` and `runs`
+hold the reads and writes of one subject each; `outcome`, `inserts`, `vectors` and `heartbeat` serve them.
 """

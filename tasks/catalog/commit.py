@@ -1,17 +1,21 @@
-"""One shard's results into the catalogue: whole, in one transaction, or nothing of it."""
+"""What a claim came to, into the catalogue: whole, in one transaction, or nothing of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from fashion_clip.scoring import TopLabels
-from tasks.catalog.engine import reading, writing
+from tasks.catalog.engine import clock, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing, insert_tuples_or_nothing, upsert
+from tasks.catalog.ledger import Claim
 from tasks.catalog.models import LabelSet
+from tasks.catalog.outcome import Outcome, PhotoRow
+from tasks.catalog.quarantine import write_quarantine
+from tasks.catalog.runs import take_up_again
 from tasks.catalog.tables import (
     CANDIDATES,
     SCORE_SCALE,
@@ -20,30 +24,11 @@ from tasks.catalog.tables import (
     labels,
     photo_past_contents,
     photos,
-    quarantine,
     shards,
     work,
 )
 
 UNCALIBRATED = 0
-VECTOR = np.dtype("<f2")  # how embeddings are stored
-
-PhotoRow = Row[*tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one photo: it shows the content `sha256`, or it failed for a `reason`.
-
-    change_token is that of the bytes that were read; None if none could be.
-    """
-
-    uri: str
-    product_id: str
-    change_token: str | None
-    sha256: str | None = None
-    reason: str = ""
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,11 +48,15 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a shard added to its run."""
+    """What a shard added to its run. newly_quarantined: those that had not failed with these bytes before."""
 
     embedded: int
     tagged: int
     quarantined: int
+    newly_quarantined: int = 0
+
+
+NOTHING = Counts(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -78,6 +67,7 @@ class KnownContent:
     labelled: bool
 
 
+@outlasts_outages
 def known_contents(engine: Engine, label_set: LabelSet, digests: Iterable[str]) -> dict[str, KnownContent]:
     """The contents among `digests` (sha256 hex) that the catalogue has met, by digest."""
     some_label = (
@@ -95,43 +85,76 @@ def known_contents(engine: Engine, label_set: LabelSet, digests: Iterable[str]) 
     )
     with reading(engine) as connection:
         return {
-            sha256: KnownContent(None if vector is None else np.frombuffer(vector, VECTOR), labelled)
-            for sha256, vector, labelled in connection.execute(query)
+            sha256: KnownContent(vector, labelled) for sha256, vector, labelled in connection.execute(query)
         }
 
 
-def commit_shard(engine: Engine, run_id: int, label_set: LabelSet, result: ShardResult) -> Counts:
-    """Writes the result; photos that another run finished meanwhile are left as they are.
+@outlasts_outages
+def commit_shard(
+    engine: Engine, run_id: int, claim: Claim, label_set: LabelSet, result: ShardResult
+) -> Counts:
+    """Writes what of the result is still the claim's; photos that another worker took are left to it.
+
+    Safe to repeat: if the connection broke at the commit and the rows are there, their counts are returned.
 
     Raises:
         CatalogError: the database refused; nothing was written.
     """
-    now = datetime.now(UTC)
     with writing(engine) as connection:
-        finished = _take_off_work(connection, run_id, [outcome.uri for outcome in result.outcomes])
-        outcomes = [outcome for outcome in result.outcomes if outcome.uri in finished]
-        content_ids = _content_ids(connection, outcomes, result)
-        embedded = _write_embeddings(connection, label_set, result.embedded, content_ids)
+        now = clock(connection)
+        committed = _committed_before(connection, claim)
+        if committed is not None:
+            return committed
+        finished = _take_off_work(connection, claim, [outcome.uri for outcome in result.outcomes])
+        if not finished:
+            return NOTHING
+        mine = _only(result, finished)
+        content_ids = _content_ids(connection, mine)
+        embedded = _write_embeddings(connection, label_set, mine.embedded, content_ids)
         before = _photos_before(connection, finished)
-        counts = _counts(outcomes, embedded, before, content_ids)
-        row = {"run_id": run_id, "committed_at": now, **vars(counts)}
-        shard_id = connection.execute(insert(shards).values(row).returning(shards.c.shard_id)).scalar_one()
-        _write_labels(connection, label_set, shard_id, result, content_ids)
-        _write_photos(connection, shard_id, now, outcomes, before, content_ids)
-        _write_quarantine(connection, now, outcomes)
+        shard_id = _new_shard(connection, run_id, claim, now)
+        _write_labels(connection, label_set, shard_id, mine, content_ids)
+        _write_photos(connection, shard_id, now, mine.outcomes, before, content_ids)
+        anew = write_quarantine(connection, now, mine.outcomes, before)
+        counts = _counts(mine.outcomes, embedded, before, content_ids, anew)
+        values = {**vars(counts), "photos": len(mine.outcomes)}
+        connection.execute(update(shards).where(shards.c.shard_id == shard_id).values(values))
+        take_up_again(connection, run_id)
     return counts
 
 
-def _take_off_work(connection: Connection, run_id: int, uris: list[str]) -> set[str]:
-    # Whoever takes a photo off the list commits it: two runs at once never count one photo twice. What a
-    # later run has planned anew is left to it, as the bytes may be other ones now.
-    query = delete(work).where(work.c.uri.in_(uris), work.c.run_id == run_id).returning(work.c.uri)
+def _committed_before(connection: Connection, claim: Claim) -> Counts | None:
+    columns = (shards.c[field.name] for field in fields(Counts))
+    row = connection.execute(select(*columns).where(shards.c.claim == claim.owner)).first()
+    return None if row is None else Counts(*row)
+
+
+def _take_off_work(connection: Connection, claim: Claim, uris: list[str]) -> set[str]:
+    # The fence. Whoever takes a photo off the list commits it, and nobody can who lost it to another claim.
+    query = delete(work).where(work.c.uri.in_(uris), work.c.owner == claim.owner).returning(work.c.uri)
     return set(connection.execute(query).scalars())
 
 
-def _content_ids(connection: Connection, outcomes: list[Outcome], result: ShardResult) -> dict[str, int]:
-    digests = {outcome.sha256 for outcome in outcomes if outcome.sha256}
-    digests.update(result.embedded, result.labelled)
+def _only(result: ShardResult, finished: set[str]) -> ShardResult:
+    """The part of the result that the photos `finished` need."""
+    outcomes = [outcome for outcome in result.outcomes if outcome.uri in finished]
+    digests = {outcome.sha256 for outcome in outcomes}
+    rows = [row for row, digest in enumerate(result.labelled) if digest in digests]
+    return ShardResult(
+        outcomes,
+        {digest: vector for digest, vector in result.embedded.items() if digest in digests},
+        [result.labelled[row] for row in rows],
+        {attribute: top.rows(rows) for attribute, top in result.top.items()},
+    )
+
+
+def _new_shard(connection: Connection, run_id: int, claim: Claim, now: datetime) -> int:
+    row = {"run_id": run_id, "committed_at": now, "claim": claim.owner, **vars(NOTHING)}
+    return int(connection.execute(insert(shards).values(row).returning(shards.c.shard_id)).scalar_one())
+
+
+def _content_ids(connection: Connection, result: ShardResult) -> dict[str, int]:
+    digests = {outcome.sha256 for outcome in result.outcomes if outcome.sha256}
     # In order: ids then grow as the photos do, and transactions at once cannot lock each other out.
     insert_or_nothing(connection, contents, [{"sha256": digest} for digest in sorted(digests)])
     query = select(contents.c.sha256, contents.c.content_id).where(contents.c.sha256.in_(digests))
@@ -148,9 +171,9 @@ def _write_embeddings(
         {
             "encoder_id": label_set.encoder_id,
             "content_id": content_ids[digest],
-            "vector": vector.astype(VECTOR).tobytes(),
+            "vector": vector,
         }
-        for digest, vector in embedded.items()
+        for digest, vector in sorted(embedded.items())
     ]
     return insert_or_nothing(connection, embeddings, rows)
 
@@ -170,7 +193,11 @@ def _shows_the_same(outcome: Outcome, before: Mapping[str, PhotoRow], content_id
 
 
 def _counts(
-    outcomes: list[Outcome], embedded: int, before: Mapping[str, PhotoRow], content_ids: dict[str, int]
+    outcomes: Sequence[Outcome],
+    embedded: int,
+    before: Mapping[str, PhotoRow],
+    content_ids: dict[str, int],
+    newly_quarantined: int,
 ) -> Counts:
     tagged = [
         outcome
@@ -178,7 +205,7 @@ def _counts(
         if outcome.sha256 and not _shows_the_same(outcome, before, content_ids)
     ]
     quarantined = [outcome for outcome in outcomes if outcome.reason]
-    return Counts(embedded, len(tagged), len(quarantined))
+    return Counts(embedded, len(tagged), len(quarantined), newly_quarantined)
 
 
 def _write_labels(
@@ -202,6 +229,7 @@ def _write_labels(
         for position, content_id in enumerate(ids)
         for attribute, candidates in packed.items()
     ]
+    rows.sort()  # by key: transactions at once then wait for each other, and do not lock each other out
     insert_tuples_or_nothing(connection, labels, rows)
 
 
@@ -220,7 +248,7 @@ def _write_photos(
     connection: Connection,
     shard_id: int,
     now: datetime,
-    outcomes: list[Outcome],
+    outcomes: Sequence[Outcome],
     before: Mapping[str, PhotoRow],
     content_ids: dict[str, int],
 ) -> None:
@@ -228,28 +256,17 @@ def _write_photos(
     for outcome in outcomes:
         was = before.get(outcome.uri)
         row: dict[str, Any] = {"uri": outcome.uri, "product_id": outcome.product_id, "vanished_at": None}
-        if outcome.change_token is None:  # no byte was read: what the photo showed before stands
-            row |= _unread(was, shard_id)
-        elif was is not None and _shows_the_same(outcome, before, content_ids):
-            row |= {
-                "change_token": outcome.change_token,
-                "content_id": was.content_id,
-                "shard_id": was.shard_id,
-            }
+        row["change_token"] = outcome.change_token
+        if was is not None and (outcome.unread or _shows_the_same(outcome, before, content_ids)):
+            # What the photo showed before stands.
+            row |= {"content_id": was.content_id, "shard_id": was.shard_id}
         else:
             _remember_content(connection, was, now)
             content_id = content_ids[outcome.sha256] if outcome.sha256 else None
-            row |= {"change_token": outcome.change_token, "content_id": content_id, "shard_id": shard_id}
+            row |= {"content_id": content_id, "shard_id": shard_id}
         rows.append(row)
     changes = ["product_id", "change_token", "content_id", "shard_id", "vanished_at"]
     upsert(connection, photos, rows, ["uri"], changes)
-
-
-def _unread(was: PhotoRow | None, shard_id: int) -> dict[str, Any]:
-    if was is None:
-        return {"change_token": None, "content_id": None, "shard_id": shard_id}
-    # Without a change token the next scan plans the photo again.
-    return {"change_token": None, "content_id": was.content_id, "shard_id": was.shard_id}
 
 
 def _remember_content(connection: Connection, was: PhotoRow | None, now: datetime) -> None:
@@ -261,26 +278,3 @@ def _remember_content(connection: Connection, was: PhotoRow | None, now: datetim
             "replaced_at": was.vanished_at or now,
         }
         connection.execute(insert(photo_past_contents).values(past))
-
-
-def _write_quarantine(connection: Connection, now: datetime, outcomes: list[Outcome]) -> None:
-    uris = [outcome.uri for outcome in outcomes]
-    query = select(photos.c.uri, photos.c.photo_id).where(photos.c.uri.in_(uris))
-    photo_ids = dict(connection.execute(query).all())
-    cured = [photo_ids[outcome.uri] for outcome in outcomes if not outcome.reason]
-    connection.execute(delete(quarantine).where(quarantine.c.photo_id.in_(cured)))
-    failed = {photo_ids[outcome.uri]: outcome for outcome in outcomes if outcome.reason}
-    again = update(quarantine).where(quarantine.c.photo_id.in_(list(failed)))
-    connection.execute(again.values(attempts=quarantine.c.attempts + 1))
-    rows = [
-        {
-            "photo_id": photo_id,
-            "reason": outcome.reason,
-            "detail": outcome.detail,
-            "attempts": 1,
-            "first_failed_at": now,
-            "last_failed_at": now,
-        }
-        for photo_id, outcome in failed.items()
-    ]
-    upsert(connection, quarantine, rows, ["photo_id"], ["reason", "detail", "last_failed_at"])

@@ -1,10 +1,14 @@
 """INSERT .. ON CONFLICT, which SQLite and PostgreSQL both have and SQLAlchemy spells twice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.elements import KeyedColumnElement
+
+NewValues = ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
 
 
 def insert_or_nothing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:
@@ -20,26 +24,50 @@ def insert_or_nothing(connection: Connection, table: Table, rows: Sequence[dict[
 def insert_tuples_or_nothing(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """The same for rows with a value for every column, in the table's order, which the driver takes as is.
 
-    For the millions of label rows: a row takes 4 microseconds in SQLite this way and 14 as a dict.
+    For the millions of label rows: a row takes 4 microseconds in SQLite this way and 14 as a dict; in
+    PostgreSQL 4 by COPY into a staging table, and 22 by INSERT.
     """
     if not rows:
         return
+    if connection.dialect.name == "postgresql":
+        _copy_or_nothing(connection, table, rows)
+        return
     statement = _insert(connection, table).on_conflict_do_nothing()
     compiled = statement.compile(dialect=connection.dialect, column_keys=table.columns.keys())
-    if compiled.positional:
-        connection.exec_driver_sql(str(compiled), list(rows))
-    else:
-        connection.execute(statement, [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
+    connection.exec_driver_sql(str(compiled), list(rows))
+
+
+def _copy_or_nothing(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    staging, columns = f"staged_{table.name}", ", ".join(table.columns.keys())
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+    )
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor() as cursor, cursor.copy(f"COPY {staging} ({columns}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {staging} ON CONFLICT DO NOTHING"
+    )
 
 
 def upsert(
-    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], key: list[str], changes: list[str]
+    connection: Connection,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    key: list[str],
+    changes: list[str] | Callable[[NewValues], dict[str, Any]],
 ) -> None:
-    """Inserts rows; where the `key` columns are there already, sets the columns in `changes`."""
+    """Inserts rows; where the `key` columns are there already, sets others.
+
+    changes: the columns that take the new values, or a function from the new values to what is set.
+    """
     if not rows:
         return
     insert = _insert(connection, table)
-    values = {column: insert.excluded[column] for column in changes}
+    new = insert.excluded
+    values = changes(new) if callable(changes) else {column: new[column] for column in changes}
     connection.execute(insert.on_conflict_do_update(index_elements=key, set_=values), rows)
 
 

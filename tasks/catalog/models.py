@@ -10,7 +10,7 @@ from pathlib import PurePath
 from sqlalchemy import Connection, Engine, Table, insert, select, text
 
 from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
-from tasks.catalog.engine import reading, writing
+from tasks.catalog.engine import one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.tables import (
     attributes,
@@ -61,6 +61,7 @@ class LabelSet:
     label_ids: dict[str, tuple[int, ...]]
 
 
+@outlasts_outages
 def served(engine: Engine) -> LabelSet | None:
     """The label set that `catalog_labels` shows; None while the catalogue is empty."""
     with reading(engine) as connection:
@@ -68,6 +69,7 @@ def served(engine: Engine) -> LabelSet | None:
         return None if label_set_id is None else _load(connection, label_set_id)
 
 
+@outlasts_outages
 def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
     """Starts an empty catalogue: registers model and taxonomy, and serves their label set from now on.
 
@@ -75,6 +77,7 @@ def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
     catalogue meanwhile, its label set is returned and nothing changes.
     """
     with writing(engine) as connection:
+        one_at_a_time(connection)
         label_set_id = connection.execute(select(served_label_set.c.label_set_id)).scalar()
         if label_set_id is None:
             label_set_id = _register(connection, model, taxonomy)

@@ -9,12 +9,13 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, delete, exists, null, select, update
 
-from tasks.catalog.engine import reading, writing
-from tasks.catalog.inserts import insert_or_nothing
-from tasks.catalog.tables import photos, work
+from tasks.catalog.engine import clock, outlasts_outages, reading, writing
+from tasks.catalog.inserts import NewValues, upsert
+from tasks.catalog.tables import photos, quarantine, runs, work
 from tasks.sources import Listed
 
 PAGE = 5_000
@@ -41,6 +42,7 @@ class _Known:
     uri: str
     change_token: str | None
     vanished: bool
+    retry_due: bool
 
 
 def below(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
@@ -58,14 +60,14 @@ def scan(
 ) -> Findings:
     """Plans every photo of the listing that is new or changed, and finds those that vanished.
 
-    Planning is insert-or-nothing: a photo that an earlier run planned and did not finish stays planned once;
-    one that an earlier run planned and this listing lacks is taken off the list of work.
+    A photo that another run planned and did not finish stays planned once, and is then wanted by both; one
+    that a run which is over planned and this listing lacks is taken off the list.
 
     Raises:
         SourceError: the listing broke off; what was planned until then stays planned.
     """
     findings = Findings()
-    new: list[str] = []
+    new: list[Listed] = []
     known = _known_photos(engine, prefix)
     row = next(known, None)
     for photo in listing:
@@ -76,7 +78,7 @@ def scan(
         if match is not None:
             row = next(known, None)
         if _needs_work(photo, match, findings):
-            new.append(photo.uri)
+            new.append(photo)
         if findings.listed % PAGE == 0:
             _plan(engine, run_id, new)
             on_listed(findings.listed)
@@ -93,7 +95,7 @@ def _needs_work(photo: Listed, match: _Known | None, findings: Findings) -> bool
     findings.listed += 1
     if match is not None and not match.vanished:
         findings.present += 1
-    if match is None or match.change_token != photo.change_token:
+    if match is None or match.change_token != photo.change_token or match.retry_due:
         findings.planned += 1
         return True
     if match.vanished:
@@ -107,19 +109,66 @@ def _note_unlisted(row: _Known, findings: Findings) -> None:
         findings.vanished.append(row.photo_id)
 
 
-def _plan(engine: Engine, run_id: int, uris: list[str]) -> None:
-    if uris:
-        with writing(engine) as connection:
-            insert_or_nothing(connection, work, [{"uri": uri, "run_id": run_id} for uri in uris])
-            # Only ever to a later run: of two scans at once the older must not undo what the younger found.
-            older = work.c.uri.in_(uris) & (work.c.run_id < run_id)
-            connection.execute(update(work).where(older).values(run_id=run_id))
-        uris.clear()
+def _plan(engine: Engine, run_id: int, listed: list[Listed]) -> None:
+    if listed:
+        _put_to_work(engine, run_id, listed)
+        listed.clear()
 
 
+@outlasts_outages
+def _put_to_work(engine: Engine, run_id: int, listed: list[Listed]) -> None:
+    rows = [
+        {
+            "uri": photo.uri,
+            "change_token": photo.change_token,
+            "first_run_id": run_id,
+            "last_run_id": run_id,
+            "claims": 0,
+        }
+        for photo in listed
+    ]
+    with writing(engine) as connection:
+        # Of two runs at once, and of one that follows a dead one, both want the photo; the younger listing's
+        # change token stands. If the bytes are other ones, nobody holds these yet or has died over them.
+        upsert(connection, work, rows, ["uri"], _wanted_by_both)
+        _drop_what_was_done_meanwhile(connection, [photo.uri for photo in listed])
+
+
+def _wanted_by_both(new: NewValues) -> dict[str, ColumnElement[Any]]:
+    oldest = new["first_run_id"] < work.c.first_run_id
+    younger = new["last_run_id"] >= work.c.last_run_id
+    changed = younger & (new["change_token"] != work.c.change_token)
+    return {
+        "first_run_id": case((oldest, new["first_run_id"]), else_=work.c.first_run_id),
+        "last_run_id": case((younger, new["last_run_id"]), else_=work.c.last_run_id),
+        "change_token": case((younger, new["change_token"]), else_=work.c.change_token),
+        "claims": case((changed, 0), else_=work.c.claims),
+        "owner": case((changed, null()), else_=work.c.owner),
+        "leased_until": case((changed, null()), else_=work.c.leased_until),
+    }
+
+
+def _drop_what_was_done_meanwhile(connection: Connection, uris: list[str]) -> None:
+    """Another run may have finished a photo between our look at the catalogue and our planning of it."""
+    due = exists().where(
+        quarantine.c.photo_id == photos.c.photo_id, quarantine.c.retry_at <= clock(connection)
+    )
+    done = exists().where(
+        photos.c.uri == work.c.uri,
+        photos.c.change_token == work.c.change_token,
+        photos.c.vanished_at.is_(None),
+        ~due,
+    )
+    connection.execute(delete(work).where(work.c.uri.in_(uris), work.c.owner.is_(None), done))
+
+
+@outlasts_outages
 def _drop_unlisted_work(engine: Engine, run_id: int, prefix: str) -> None:
-    stale = (work.c.run_id < run_id) & below(work.c.uri, prefix)
     with reading(engine) as connection:
+        # A run that is still under way may have listed what came to the source since this listing passed it.
+        alive = (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
+        listed = runs.c.run_id.between(work.c.first_run_id, work.c.last_run_id)
+        stale = (work.c.last_run_id < run_id) & below(work.c.uri, prefix) & ~exists().where(listed, alive)
         if connection.execute(select(work.c.work_id).where(stale).limit(1)).first() is None:
             return
     with writing(engine) as connection:
@@ -127,20 +176,41 @@ def _drop_unlisted_work(engine: Engine, run_id: int, prefix: str) -> None:
 
 
 def _known_photos(engine: Engine, prefix: str) -> Iterator[_Known]:
-    columns = (photos.c.photo_id, photos.c.uri, photos.c.change_token, photos.c.vanished_at)
-    # One lower bound alone: of two SQLite takes the prefix, and reads all earlier pages again for each.
-    query = select(*columns).where(photos.c.uri < _end(prefix)).order_by(photos.c.uri).limit(PAGE)
     last = prefix
     while True:
-        with reading(engine) as connection:
-            page = connection.execute(query.where(photos.c.uri > last)).all()
-        for photo_id, uri, change_token, vanished_at in page:
-            yield _Known(photo_id, uri, change_token, vanished_at is not None)
+        page = _page(engine, prefix, last)
+        yield from page
         if len(page) < PAGE:
             return
         last = page[-1].uri
 
 
+@outlasts_outages
+def _page(engine: Engine, prefix: str, last: str) -> list[_Known]:
+    columns = (
+        photos.c.photo_id,
+        photos.c.uri,
+        photos.c.change_token,
+        photos.c.vanished_at,
+        quarantine.c.retry_at,
+    )
+    # One lower bound alone: of two SQLite takes the prefix, and reads all earlier pages again for each.
+    query = (
+        select(*columns)
+        .select_from(photos.outerjoin(quarantine))
+        .where(photos.c.uri < _end(prefix), photos.c.uri > last)
+        .order_by(photos.c.uri)
+        .limit(PAGE)
+    )
+    with reading(engine) as connection:
+        now = clock(connection)
+        return [
+            _Known(photo_id, uri, token, vanished_at is not None, retry_at is not None and retry_at <= now)
+            for photo_id, uri, token, vanished_at, retry_at in connection.execute(query)
+        ]
+
+
+@outlasts_outages
 def mark_presence(engine: Engine, findings: Findings) -> None:
     """Takes vanished photos out of `catalog_labels`, their history kept, and puts returned ones back."""
     now = datetime.now(UTC)
@@ -150,29 +220,3 @@ def mark_presence(engine: Engine, findings: Findings) -> None:
                 page = photo_ids[start : start + PAGE].tolist()
                 change = update(photos).where(photos.c.photo_id.in_(page)).values(vanished_at=vanished_at)
                 connection.execute(change)
-
-
-def remaining(connection: Connection, run_id: int) -> int:
-    """Number of photos that a run planned and that are not done, nor planned by a later run as well."""
-    query = select(func.count()).select_from(work).where(work.c.run_id == run_id)
-    return int(connection.execute(query).scalar_one())
-
-
-def shards(engine: Engine, run_id: int, size: int) -> Iterator[tuple[int, int]]:
-    """A run's work in ranges (first work_id, last work_id) of at most `size` photos."""
-    last = 0
-    while True:
-        query = select(work.c.work_id).where(work.c.run_id == run_id, work.c.work_id > last)
-        with reading(engine) as connection:
-            ids = connection.execute(query.order_by(work.c.work_id).limit(size)).scalars().all()
-        if not ids:
-            return
-        yield ids[0], ids[-1]
-        last = ids[-1]
-
-
-def planned(engine: Engine, run_id: int, first: int, last: int) -> list[str]:
-    """URIs of a run's work whose work_id lies in first..last and that are not done, in order."""
-    query = select(work.c.uri).where(work.c.work_id.between(first, last), work.c.run_id == run_id)
-    with reading(engine) as connection:
-        return list(connection.execute(query.order_by(work.c.work_id)).scalars())

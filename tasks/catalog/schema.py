@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from fashion_clip.errors import CatalogError
-from tasks.catalog.engine import reading, shown, writing
+from tasks.catalog.engine import one_at_a_time, reading, shown, writing
 from tasks.catalog.views import VIEWS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,6 +26,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with writing(engine) as connection:
+        one_at_a_time(connection)
         before = _revision(connection)
         _refuse_what_is_not_ours(connection, before)
         for name in reversed(VIEWS):
@@ -34,6 +35,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         command.upgrade(config, "head")
         for name, select in VIEWS.items():
             connection.execute(text(f"CREATE VIEW {name} AS {select}"))
+    engine.dispose()  # see require_current
     return before, head()
 
 
@@ -53,6 +55,9 @@ def require_current(engine: Engine) -> None:
     with reading(engine) as connection:
         revision = _revision(connection)
         _refuse_what_is_not_ours(connection, revision)
+    # Connections made before there were tables do not know how this database holds vectors; another program
+    # may have made them since.
+    engine.dispose()
     if revision is None:
         upgrade(engine)
     elif revision != head():

@@ -19,8 +19,8 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
-    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+from tasks.catalog.vectors import Float16Vector
 
 CANDIDATES = 5  # labels kept per photo and attribute
 SCORE_SCALE = 10_000  # similarities and confidences are stored as integers in units of 0.0001
@@ -71,6 +73,7 @@ def _ref(column: str, *, nullable: bool = False) -> Column[int]:
     return Column(column.split(".")[1], Integer, ForeignKey(column), nullable=nullable)
 
 
+# owner is drawn by the process that runs it; while that lives it moves alive_until on.
 runs = Table(
     "runs",
     metadata,
@@ -86,10 +89,16 @@ runs = Table(
     Column("remaining", Integer),
     Column("error", Text),
     Column("prefect_flow_run_id", Text),
+    Column("owner", Text),
+    Column("alive_until", UtcDateTime),
+    # Unique by an index and no constraint, here and in shards: SQLite adds a constraint only to a new table.
+    Index("uq_runs_owner", "owner", unique=True),
     CheckConstraint("status IN ('running', 'completed', 'failed', 'interrupted')", name="status"),
 )
 
 # One row a committed transaction of a run: its counts add up to the run's, also when the run is killed.
+# photos: all that it took off the list, those that show what they did before included. claim: the owner of
+# that work, so that who repeats a commit finds it done.
 shards = Table(
     "shards",
     metadata,
@@ -99,6 +108,10 @@ shards = Table(
     Column("embedded", Integer, nullable=False),
     Column("tagged", Integer, nullable=False),
     Column("quarantined", Integer, nullable=False),
+    Column("newly_quarantined", Integer, nullable=False, server_default="0"),
+    Column("photos", Integer, nullable=False, server_default="0"),
+    Column("claim", Text),
+    Index("uq_shards_claim", "claim", unique=True),
 )
 
 contents = Table(
@@ -108,7 +121,7 @@ contents = Table(
     Column("sha256", Text, nullable=False, unique=True),
 )
 
-# change_token is that of the bytes last read (tagged or quarantined); null if none could be read yet.
+# change_token is that of the bytes last read, or the listing's where none could be.
 photos = Table(
     "photos",
     metadata,
@@ -131,6 +144,7 @@ photo_past_contents = Table(
     Column("replaced_at", UtcDateTime, nullable=False),
 )
 
+# retry_at is when the next scan may try the photo again although nothing of it changed; null for never.
 quarantine = Table(
     "quarantine",
     metadata,
@@ -140,15 +154,25 @@ quarantine = Table(
     Column("attempts", Integer, nullable=False),
     Column("first_failed_at", UtcDateTime, nullable=False),
     Column("last_failed_at", UtcDateTime, nullable=False),
+    Column("retry_at", UtcDateTime),
 )
 
-# Photos that a scan found new or changed and that no shard has committed yet; run_id is the last to find so.
+# Photos that a scan found new or changed and that no shard has committed yet, of all runs from the first that
+# listed them so to the last. change_token is the last listing's. claims counts how often a photo was taken:
+# more than once if a worker died over it.
 work = Table(
     "work",
     metadata,
     _key("work_id"),
     Column("uri", ByteOrderedText, nullable=False, unique=True),
-    Column("run_id", Integer, ForeignKey("runs.run_id"), nullable=False, index=True),
+    Column("change_token", Text, nullable=False),
+    Column("first_run_id", Integer, ForeignKey("runs.run_id"), nullable=False),
+    Column("last_run_id", Integer, ForeignKey("runs.run_id"), nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("owner", Text, index=True),
+    Column("leased_until", UtcDateTime),
+    # In the order in which work is taken: a run's own first, and what killed a worker last.
+    Index(None, "last_run_id", "claims", "work_id"),
 )
 
 encoders = Table(
@@ -160,13 +184,13 @@ encoders = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# vector: float16, little-endian, L2-normalised before rounding.
+# vector: float16, L2-normalised before rounding.
 embeddings = Table(
     "embeddings",
     metadata,
     Column("encoder_id", Integer, ForeignKey("encoders.encoder_id"), primary_key=True),
     Column("content_id", Integer, ForeignKey("contents.content_id"), primary_key=True),
-    Column("vector", LargeBinary, nullable=False),
+    Column("vector", Float16Vector, nullable=False),
 )
 
 # A row is never updated: whatever changes a model's answers makes another fingerprint and another version.

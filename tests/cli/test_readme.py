@@ -51,9 +51,10 @@ def _assert_alike(found: str, told: str) -> None:
 def test_the_commands_and_options_exist(run: Callable[..., Finished]) -> None:
     shell = "\n".join(re.findall(r"```(?:sh|cron)\n(.*?)```", TEXT, re.DOTALL))
     commands = re.findall(r"fashion-clip (\w+)(.*)", shell)
-    assert {name for name, _ in commands} == {"tag", "runs", "classify"}
+    assert {name for name, _ in commands} == {"tag", "runs", "classify", "quarantine", "export"}
     for name, rest in commands:
-        help_text = run(name, "--help").out
+        group = [name, rest.split()[0]] if name == "quarantine" else [name]
+        help_text = run(*group, "--help").out
         for option in re.findall(r"--[\w-]+", rest):
             assert option in help_text
 
@@ -61,7 +62,7 @@ def test_the_commands_and_options_exist(run: Callable[..., Finished]) -> None:
 def test_the_make_targets_exist() -> None:
     makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"`?make (\w+)`?", TEXT))
-    assert targets == {"demo", "test", "env", "check", "bench"}
+    assert targets == {"demo", "test", "env", "check", "bench", "faults"}
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 

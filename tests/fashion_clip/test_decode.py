@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fashion_clip import decode
-from fashion_clip.decode import MAX_PIXELS, REASONS, decode_image
+from fashion_clip.decode import MAX_PIXELS, REASONS, Limits, decode_image
 from fashion_clip.errors import ImageError
 
+USUAL = Limits()
 WHITE, RED, GREEN, BLUE = (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -38,9 +39,9 @@ def values(image: Image.Image) -> npt.NDArray[np.int16]:
     return np.asarray(image).astype(np.int16)
 
 
-def reason_of(data: bytes) -> str:
+def reason_of(data: bytes, limits: Limits = USUAL) -> str:
     with pytest.raises(ImageError) as caught:
-        decode_image(data)
+        decode_image(data, limits)
     assert caught.value.reason in REASONS
     assert "\n" not in caught.value.detail
     assert len(caught.value.detail) < 400
@@ -140,6 +141,42 @@ def test_transparency_of_grey_and_of_one_colour() -> None:
     assert decode_image(encoded(bits, transparency=0)).getpixel((0, 0)) == WHITE
 
 
+@pytest.mark.parametrize(("bits", "row"), [(2, b"\x1b"), (4, b"\x05\xaf")])  # levels 0, 1/3, 2/3, 1 of each
+def test_the_clear_level_of_few_bits(bits: int, row: bytes) -> None:
+    third = (2**bits - 1) // 3
+    for clear, expected in ((third, [0, 255, 170, 255]), (0, [255, 85, 170, 255])):
+        chunks = [(b"tRNS", struct.pack(">H", clear))]
+        decoded = decode_image(png(4, 1, bits=bits, colour=0, chunks=chunks, rows=b"\x00" + row))
+        assert values(decoded)[0, :, 1].tolist() == expected
+
+
+def test_colours_of_sixteen_bits_and_the_clear_one() -> None:
+    pixels = np.array([[0x1234, 0x5678, 0x9ABC], [0xFFFF, 0xFFFF, 0], [0x12FF, 0, 0]], dtype=">u2")
+    chunks = [(b"tRNS", pixels[0].tobytes())]
+    rows = b"\x00" + pixels.tobytes()
+    decoded = decode_image(png(3, 1, bits=16, colour=2, rows=rows))
+    assert [decoded.getpixel((x, 0)) for x in range(3)] == [(0x12, 0x56, 0x9A), (255, 255, 0), (0x12, 0, 0)]
+    clear = decode_image(png(3, 1, bits=16, colour=2, chunks=chunks, rows=rows))
+    assert [clear.getpixel((x, 0)) for x in range(3)] == [WHITE, (255, 255, 0), (0x12, 0, 0)]
+
+
+@pytest.mark.parametrize("colour", [4, 6])  # grey or RGB, with alpha
+def test_sixteen_bits_with_alpha(colour: int) -> None:
+    channels = 1 if colour == 4 else 3
+    pixels = np.array([[*[0x4000] * channels, 0x8080], [*[0x4000] * channels, 0]], dtype=">u2")
+    decoded = decode_image(png(2, 1, bits=16, colour=colour, rows=b"\x00" + pixels.tobytes()))
+    assert [decoded.getpixel((x, 0)) for x in range(2)] == [(159, 159, 159), WHITE]
+
+
+def test_alpha_that_the_colour_is_multiplied_with() -> None:
+    straight = encoded(Image.new("LA", (2, 2), (100, 128)), "TIFF")
+    extra_samples = struct.pack("<HHIH", 338, 3, 1, 2)
+    assert straight.count(extra_samples) == 1
+    data = straight.replace(extra_samples, struct.pack("<HHIH", 338, 3, 1, 1))
+    assert Image.open(BytesIO(data)).mode == "La"
+    assert decode_image(data).getpixel((0, 0)) == (227, 227, 227)  # 100 are there, and 127 of white
+
+
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     levels = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     for format in ("PNG", "TIFF"):
@@ -182,6 +219,7 @@ def png(
         (np.array([[0, 32768, 65535]], dtype=np.int32), [0, 128, 255]),
         (np.array([[-5, 100_000, 200_000]], dtype=np.int32), [0, 128, 255]),
         (np.array([[0.0, np.nan, 0.0]], dtype=np.float32), [0, 0, 0]),
+        (np.array([[-np.inf, 127.5, 255.0, np.inf]], dtype=np.float32), [0, 128, 255, 255]),
     ],
 )
 def test_thirty_two_bits_are_scaled_by_their_range(stored: npt.NDArray[Any], expected: list[int]) -> None:
@@ -196,6 +234,53 @@ def test_cmyk_and_other_modes_keep_their_colours() -> None:
     assert decode_image(encoded(Image.new("L", (3, 3), 77))).getpixel((0, 0)) == (77, 77, 77)
     assert decode_image(encoded(Image.new("1", (3, 3), 1))).getpixel((0, 0)) == WHITE
     assert reason_of(encoded(Image.new("LAB", (3, 3)), "TIFF")) == "unsupported"
+
+
+def test_sixteen_bits_of_either_byte_order() -> None:
+    stored = Image.new("I;16B", (2, 2), 0x8000)
+    assert decode_image(encoded(stored, "TIFF")).getpixel((1, 1)) == (128, 128, 128)
+
+
+def ycck_jpeg(red: int, green: int, blue: int, key: int) -> bytes:
+    """A JPEG as Photoshop writes CMYK: all inverted, and the three colours stored as YCbCr."""
+    luma = Image.new("RGB", (16, 16), (red, green, blue)).convert("YCbCr").split()
+    stored = [*(band.point(lambda value: 255 - value) for band in luma), Image.new("L", (16, 16), key)]
+    data = encoded(Image.merge("CMYK", stored), "JPEG", quality=95)
+    transform = data.index(b"Adobe") + 11
+    return data[:transform] + b"\x02" + data[transform + 1 :]
+
+
+def test_cmyk_as_photoshop_stores_it() -> None:
+    ink = {"red": 0, "green": 155, "blue": 205, "key": 55}
+    expected = np.array([(255 - ink[name]) * (255 - ink["key"]) / 255 for name in ("red", "green", "blue")])
+    plain = encoded(Image.new("CMYK", (16, 16), tuple(ink.values())), "JPEG", quality=95)
+    for data in (plain, ycck_jpeg(**ink)):
+        assert Image.open(BytesIO(data)).mode == "CMYK"
+        assert np.abs(values(decode_image(data))[8, 8] - expected).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "I", "F"])
+def test_strips_make_no_seams(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = smooth_picture(23, 41)
+    if mode == "RGBA":
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    elif mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = picture.convert(mode)
+    options = {"transparency": 3} if mode == "P" else {}
+    data = encoded(picture, "TIFF" if mode in ("I", "F") else "PNG", **options)
+    whole = decode_image(data).tobytes()
+    monkeypatch.setattr(decode, "_STRIP_PIXELS", 23 * 7)
+    assert decode_image(data).tobytes() == whole
+    monkeypatch.setattr(decode, "_STRIP_PIXELS", 1)
+    assert decode_image(data).tobytes() == whole
+
+
+def test_what_is_white_may_stand_in_any_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.fromarray(np.array([[0.5], [1.0], [255.0], [51.0]], dtype=np.float32)), "TIFF")
+    monkeypatch.setattr(decode, "_STRIP_PIXELS", 1)
+    assert values(decode_image(data))[:, 0, 0].tolist() == [0, 1, 255, 51]
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -231,18 +316,22 @@ def test_a_truncated_file(format: str) -> None:
     assert reason_of(data[:20]) in ("broken", "truncated")
 
 
+def test_a_variant_that_nobody_reads() -> None:
+    data = bytearray(encoded(smooth_picture(), "BMP"))
+    data[28] = 3  # bits a pixel
+    assert reason_of(bytes(data)) == "unsupported"
+
+
 def test_a_damaged_file() -> None:
     data = bytearray(encoded(smooth_picture()))
     data[20] ^= 0xFF  # the width; the header's checksum no longer fits
     assert reason_of(bytes(data)) == "broken"
 
 
-def test_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_bytes() -> None:
     data = encoded(smooth_picture())
-    monkeypatch.setattr(decode, "MAX_BYTES", len(data))
-    decode_image(data)
-    monkeypatch.setattr(decode, "MAX_BYTES", len(data) - 1)
-    assert reason_of(data) == "too_large"
+    decode_image(data, Limits(max_bytes=len(data)))
+    assert reason_of(data, Limits(max_bytes=len(data) - 1)) == "too_large"
 
 
 @pytest.mark.parametrize("side", [9460, 13_380, 40_000])  # Pillow warns of the first and refuses the others
@@ -255,12 +344,10 @@ def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
     assert reason_of(png(9_000, 9_000)) == "truncated"
 
 
-def test_as_many_pixels_as_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = smooth_picture(40, 30)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 40 * 30)
-    assert decode_image(encoded(picture)).size == (40, 30)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 40 * 30 - 1)
-    assert reason_of(encoded(picture)) == "too_many_pixels"
+def test_as_many_pixels_as_allowed() -> None:
+    data = encoded(smooth_picture(40, 30))
+    assert decode_image(data, Limits(max_pixels=40 * 30)).size == (40, 30)
+    assert reason_of(data, Limits(max_pixels=40 * 30 - 1)) == "too_many_pixels"
 
 
 def test_threads_decode_alike() -> None:

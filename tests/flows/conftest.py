@@ -1,5 +1,10 @@
 """What the tests of flows share."""
 
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
 from tests.catalogue_fixtures import (
     catalogue,
     clean_environment,
@@ -7,8 +12,11 @@ from tests.catalogue_fixtures import (
     engine,
     model_copy,
     other_model,
+    postgres_catalogue,
+    postgres_server,
     prefect_api,
 )
+from tests.servers.postgres import PostgresServer
 
 __all__ = [
     "catalogue",
@@ -17,5 +25,13 @@ __all__ = [
     "engine",
     "model_copy",
     "other_model",
+    "postgres_server",
     "prefect_api",
 ]
+
+
+@pytest.fixture
+def postgres_engine(postgres_server: PostgresServer) -> Iterator[Engine]:
+    """An empty catalogue on PostgreSQL."""
+    with postgres_catalogue(postgres_server) as engine:
+        yield engine

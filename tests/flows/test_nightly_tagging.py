@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,18 @@ import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
-from fashion_clip.errors import CheckpointError, SourceError, TaxonomyError, UsageError
+from fashion_clip.errors import CheckpointError, QuarantineError, SourceError, TaxonomyError, UsageError
+from flows import nightly_tagging as flow_module
 from flows.nightly_tagging import nightly_tagging
-from tasks.catalog import runs
+from tasks.catalog import ledger, plan, runs
 from tasks.catalog.engine import writing
 from tasks.catalog.runs import RunSummary
-from tests.catalogue_fixtures import DEMO_MODEL, contents_of, put_photos, rows
+from tasks.catalog.tables import work
+from tasks.settings import settings
+from tasks.sources import open_source
+from tests.catalogue_fixtures import DEMO_MODEL, contents_of, new_run, put_photos, rows
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "catalogue")
 
@@ -81,7 +86,8 @@ def results(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
 def artifacts(flow_run_id: str) -> list[Any]:
     of_the_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]))
     with get_client(sync_client=True) as client:
-        return list(client.read_artifacts(artifact_filter=of_the_run))
+        found = client.read_artifacts(artifact_filter=of_the_run)
+    return [artifact for artifact in found if artifact.key]  # the error of a failed run has none
 
 
 def flow_run(flow_run_id: str) -> Any:
@@ -346,6 +352,90 @@ def test_counts_of_a_failed_run_take_in_what_was_under_way(
     assert (failed.status, failed.listed) == ("failed", 6)
     assert failed.listed == (failed.known or 0) + failed.tagged + failed.quarantined + (failed.remaining or 0)
     assert failed.remaining == len(rows(catalogue, "SELECT * FROM work"))
+
+
+def test_a_broken_feed_fails_the_run_and_what_it_did_is_kept(folder: Path, catalogue: Engine) -> None:
+    put_photos(folder, 0, 20)
+    for number in range(3):
+        (folder / f"broken-{number}.jpg").write_text(f"no picture {number}")
+    with pytest.raises(QuarantineError, match=r"3 of 23 photos went to quarantine, more than 5%"):
+        night(folder)
+    failed = last_run(catalogue)
+    assert failed.status == "failed"
+    assert "fashion-clip quarantine list" in str(failed.error)
+    assert counts(failed) == {"listed": 23, "embedded": 20, "tagged": 20, "quarantined": 3}
+    assert len(shown(catalogue)) == 20
+    [artifact] = artifacts(str(failed.prefect_flow_run_id))
+    assert "# Run 1: failed" in artifact.data
+    assert flow_run(str(failed.prefect_flow_run_id)).state.is_failed()
+    assert counts(night(folder)) == {"listed": 23, "known": 23}  # told once, not every night
+
+
+def test_the_share_that_may_fail_is_settable(
+    folder: Path, catalogue: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASHION_CLIP_MAX_QUARANTINED", "0.5")
+    put_photos(folder, 0, 3)
+    for number in range(3):
+        (folder / f"broken-{number}.jpg").write_text("no picture")
+    assert night(folder).quarantined == 3
+
+
+def test_what_another_run_holds_is_waited_for_and_taken_over_when_its_lease_ends(
+    folder: Path, catalogue: Engine
+) -> None:
+    """A worker died with five photos in hand, two seconds before its lease would have ended."""
+    put_photos(folder, 0, 12)
+    source = open_source(str(folder), settings().suffixes)
+    dead = new_run(catalogue, source.uri)
+    plan.scan(catalogue, dead, source.uri, source.listing(), lambda _: None)
+    held = ledger.claim(catalogue, dead, 5)
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    with writing(catalogue) as connection:
+        connection.execute(update(work).where(work.c.owner == held.owner).values(leased_until=until))
+    assert counts(night(folder)) == {"listed": 12, "embedded": 12, "tagged": 12}
+    [(last,)] = rows(catalogue, "SELECT MAX(committed_at) FROM shards")
+    assert datetime.fromisoformat(last).replace(tzinfo=UTC) > until
+
+
+def test_photos_that_nobody_gives_back_remain(
+    folder: Path, catalogue: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run lives, renews its lease, and gets nowhere."""
+    monkeypatch.setattr(flow_module, "STANDSTILL_S", 1.0)
+    put_photos(folder, 0, 6)
+    source = open_source(str(folder), settings().suffixes)
+    other = new_run(catalogue, source.uri)
+    plan.scan(catalogue, other, source.uri, source.listing(), lambda _: None)
+    held = ledger.claim(catalogue, other, 2)
+    assert counts(night(folder)) == {"listed": 6, "embedded": 4, "tagged": 4, "remaining": 2}
+    assert len(held.photos) == 2
+
+
+def test_a_run_whose_process_is_gone_is_closed_by_the_next(folder: Path, catalogue: Engine) -> None:
+    put_photos(folder, 0, 3)
+    dead = new_run(catalogue)
+    with writing(catalogue) as connection:
+        connection.execute(text("UPDATE runs SET alive_until = '2026-01-01 00:00:00.000000'"))
+    night(folder)
+    assert rows(catalogue, "SELECT run_id, status FROM run_history ORDER BY run_id") == [
+        (dead, "interrupted"), (dead + 1, "completed"),
+    ]  # fmt: skip
+
+
+def test_a_night_on_postgresql_gives_the_same_labels(
+    folder: Path, catalogue: Engine, postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_photos(folder, 0, 12)
+    (folder / "broken.jpg").write_text("no picture")
+    query = "SELECT uri, attribute, label, similarity, decision FROM catalog_labels ORDER BY uri, attribute"
+    night(folder)
+    expected = rows(catalogue, query)
+    url = postgres_engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", url)
+    assert counts(night(folder)) == {"listed": 13, "embedded": 12, "tagged": 12, "quarantined": 1}
+    assert rows(postgres_engine, query) == expected
+    assert counts(night(folder)) == {"listed": 13, "known": 13}
 
 
 def test_an_empty_folder_is_a_quiet_night(folder: Path, catalogue: Engine) -> None:

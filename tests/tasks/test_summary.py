@@ -1,6 +1,7 @@
 """A run's artifact: its counts, how labels are distributed, and the photos it was least sure of."""
 
 import base64
+import hashlib
 import re
 import shutil
 from dataclasses import replace
@@ -21,6 +22,10 @@ from tests.catalogue_fixtures import Tagged, new_run, rows
 @pytest.fixture
 def source(tagged: Tagged) -> Source:
     return open_source(str(tagged.folder), Settings.model_fields["suffixes"].default)
+
+
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_labels_are_counted_over_the_photos_of_the_run(tagged: Tagged) -> None:
@@ -46,13 +51,17 @@ def test_the_least_sure_come_first(tagged: Tagged) -> None:
 
 def test_the_sheet_leaves_out_what_can_no_longer_be_shown(tagged: Tagged, source: Source) -> None:
     uri = source.uri + "zz-copy.png"
-    photos = [Unsure(uri, "Clothing", 0.4), Unsure(source.uri + "gone.png", "Clothing", 0.5)]
+    digest = digest_of(tagged.folder / "zz-copy.png")
+    photos = [Unsure(uri, digest, "Clothing", 0.4), Unsure(source.uri + "gone.png", digest, "Clothing", 0.5)]
     whole = summary.unsure_sheet(source, photos)
     assert whole is not None
     assert whole == summary.unsure_sheet(source, photos[:1])
     assert Image.open(BytesIO(whole)).format == "JPEG"
     assert summary.unsure_sheet(source, photos[1:]) is None
-    assert summary.unsure_sheet(source, [Unsure(source.uri + "broken.jpg", "Clothing", 0.5)]) is None
+    other_bytes = digest_of(tagged.folder / "broken.jpg")
+    assert summary.unsure_sheet(source, [replace(photos[0], sha256=other_bytes)]) is None
+    broken = Unsure(source.uri + "broken.jpg", other_bytes, "Clothing", 0.5)
+    assert summary.unsure_sheet(source, [broken]) is None
     assert summary.unsure_sheet(source, []) is None
 
 
@@ -61,7 +70,8 @@ def test_a_photo_of_any_name_can_be_on_the_sheet(tagged: Tagged, tmp_path: Path)
     for name in names:
         shutil.copy(tagged.folder / "zz-copy.png", tmp_path / name)
     source = open_source(str(tmp_path), frozenset({".png"}))
-    unsure = [Unsure(photo.uri, "Clothing", 0.5) for photo in source.listing()]
+    digest = digest_of(tagged.folder / "zz-copy.png")
+    unsure = [Unsure(photo.uri, digest, "Clothing", 0.5) for photo in source.listing()]
     sheet = summary.unsure_sheet(source, unsure)
     assert len(unsure) == len(names)
     assert sheet is not None

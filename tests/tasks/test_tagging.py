@@ -1,7 +1,10 @@
 """The path of a shard, with the real model: labels are the plain loop's, and broken files do no harm."""
 
+import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +12,41 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine, text
 
+from fashion_clip.decode import Limits
+from fashion_clip.decoders import Decoders
 from fashion_clip.demo import MODEL_DIR
+from fashion_clip.encoder import ClipEncoder
+from fashion_clip.errors import SourceError
 from fashion_clip.scoring import top_labels
 from fashion_clip.taxonomy import Taxonomy
 from tasks import serving
-from tasks.catalog import plan
-from tasks.catalog.commit import VECTOR, Counts
+from tasks.catalog import ledger, plan
+from tasks.catalog.commit import Counts, commit_shard
 from tasks.catalog.engine import writing
+from tasks.catalog.vectors import VECTOR
 from tasks.serving import ServedModel
 from tasks.settings import Settings
-from tasks.sources import Source, open_source
-from tasks.tagging import BATCH, product_id_of, tag
-from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, Tagged, new_run, put_photos, rows
+from tasks.sources import Listed, Photo, Source, open_source
+from tasks.sources.folder import FolderSource
+from tasks.tagging import (
+    BATCH,
+    READERS,
+    Tagger,
+    _read_in_batches,
+    _Shard,
+    product_id_of,
+    tag,
+    tag_next,
+)
+from tests.catalogue_fixtures import (
+    DEMO_MODEL,
+    DEMO_PHOTOS,
+    Tagged,
+    contents_of,
+    new_run,
+    put_photos,
+    rows,
+)
 
 SUFFIXES = Settings.model_fields["suffixes"].default
 STEM = Settings.model_fields["product_id"].default
@@ -41,14 +67,37 @@ def source_of(folder: Path) -> Source:
     return open_source(str(folder), SUFFIXES)
 
 
-def tag_new(engine: Engine, model: ServedModel, folder: Path) -> Counts:
-    """One run over the folder, all of it in one shard."""
-    source, run_id = source_of(folder), new_run(engine)
-    plan.scan(engine, run_id, source.uri, source.listing(), lambda _: None)
-    uris = [
-        uri for shard in plan.shards(engine, run_id, 4096) for uri in plan.planned(engine, run_id, *shard)
-    ]
-    return tag(engine, run_id, source, model, uris, STEM)
+@pytest.fixture(scope="module")
+def decoders(demo_encoder: ClipEncoder) -> Iterator[Decoders]:
+    with Decoders(demo_encoder.preprocessing, Limits(), 15.0) as decoders:
+        yield decoders
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A catalogue, and a folder that it is the catalogue of."""
+
+    engine: Engine
+    folder: Path
+    tagger: Tagger
+
+    def scan(self) -> int:
+        """Plans what is new in the folder in a run of its own."""
+        source = self.tagger.source
+        run_id = new_run(self.engine, source.uri)
+        plan.scan(self.engine, run_id, source.uri, source.listing(), lambda _: None)
+        return run_id
+
+    def tag_new(self) -> Counts:
+        """One run over the folder, all of it in one shard."""
+        run_id = self.scan()
+        claim = ledger.claim(self.engine, run_id, 4096)
+        return commit_shard(self.engine, run_id, claim, self.tagger.model.label_set, tag(self.tagger, claim))
+
+
+@pytest.fixture
+def shop(engine: Engine, model: ServedModel, decoders: Decoders, folder: Path) -> Shop:
+    return Shop(engine, folder, Tagger(engine, source_of(folder), model, decoders, STEM))
 
 
 def plain_loop(
@@ -134,16 +183,14 @@ def test_a_copy_is_tagged_and_not_embedded_and_a_text_file_is_no_photo(tagged: T
     assert reason == "not_an_image"
 
 
-def test_batches_and_copies_in_them_make_no_difference(
-    engine: Engine, model: ServedModel, folder: Path
-) -> None:
+def test_batches_and_copies_in_them_make_no_difference(engine: Engine, shop: Shop, folder: Path) -> None:
     photos = put_photos(folder, 60, 60 + 2 * BATCH)
     for number in (0, 1, BATCH):  # copies beside their originals and far from them
         shutil.copy(photos[number], folder / f"aaa-{number}.png")
         shutil.copy(photos[number], folder / f"zzz-{number}.png")
     for number in range(3):
         (folder / f"broken-{number}.jpg").write_bytes(b"the same bytes, three times")
-    assert tag_new(engine, model, folder) == Counts(embedded=2 * BATCH, tagged=2 * BATCH + 6, quarantined=3)
+    assert shop.tag_new() == Counts(2 * BATCH, 2 * BATCH + 6, 3, 3)
     alike = rows(
         engine,
         "SELECT COUNT(DISTINCT label), COUNT(*) FROM catalog_labels WHERE attribute = 'articleType'"
@@ -153,18 +200,18 @@ def test_batches_and_copies_in_them_make_no_difference(
 
 
 def test_labels_do_not_depend_on_the_company_a_photo_is_in(
-    engine: Engine, model: ServedModel, folder: Path, tagged: Tagged
+    engine: Engine, shop: Shop, folder: Path, tagged: Tagged
 ) -> None:
     """The tower rounds a little differently in a batch of another size; labels stand above that."""
     put_photos(folder, 5, 6)
-    tag_new(engine, model, folder)
+    shop.tag_new()
     alone = rows(engine, "SELECT sha256, attribute, label FROM catalog_labels ORDER BY attribute")
     query = "SELECT sha256, attribute, label FROM catalog_labels WHERE sha256 = :sha256 ORDER BY attribute"
     assert rows(tagged.engine, query, sha256=alone[0][0]) == alone
 
 
 def test_what_cannot_be_tagged_goes_to_quarantine_with_its_reason(
-    engine: Engine, model: ServedModel, folder: Path
+    engine: Engine, shop: Shop, folder: Path
 ) -> None:
     good = DEMO_PHOTOS[0].read_bytes()
     (folder / "good.png").write_bytes(good)
@@ -173,7 +220,7 @@ def test_what_cannot_be_tagged_goes_to_quarantine_with_its_reason(
     (folder / "short.png").write_bytes(good[: len(good) // 2])
     (folder / "link.png").symlink_to(folder / "good.png")
     os.mkfifo(folder / "fifo.png")
-    assert tag_new(engine, model, folder) == Counts(embedded=1, tagged=1, quarantined=5)
+    assert shop.tag_new() == Counts(1, 1, quarantined=5, newly_quarantined=5)
     reasons = {
         uri.rpartition("/")[2]: reason
         for uri, reason in rows(engine, "SELECT uri, reason FROM quarantined_images")
@@ -191,34 +238,101 @@ def test_what_cannot_be_tagged_goes_to_quarantine_with_its_reason(
 
 
 def test_a_photo_that_went_away_since_the_scan_is_quarantined_and_the_rest_is_tagged(
-    engine: Engine, model: ServedModel, folder: Path
+    engine: Engine, shop: Shop, folder: Path
 ) -> None:
     photos = put_photos(folder, 0, 3)
-    source, run_id = source_of(folder), new_run(engine)
-    plan.scan(engine, run_id, source.uri, source.listing(), lambda _: None)
+    run_id = shop.scan()
     photos[1].unlink()
-    [shard] = plan.shards(engine, run_id, 10)
-    counts = tag(engine, run_id, source, model, plan.planned(engine, run_id, *shard), STEM)
-    assert counts == Counts(2, 2, 1)
+    assert tag_next(shop.tagger, run_id, 10) == 3
+    assert rows(engine, "SELECT embedded, tagged, quarantined FROM shards") == [(2, 2, 1)]
     assert rows(engine, "SELECT reason FROM quarantined_images") == [("gone",)]
 
 
+def test_the_row_is_that_of_the_bytes_which_were_read(engine: Engine, shop: Shop, folder: Path) -> None:
+    """The photo changes between the scan and its reading: the next scan finds nothing to do."""
+    [photo] = put_photos(folder, 0, 1)
+    run_id = shop.scan()
+    photo.write_bytes(DEMO_PHOTOS[1].read_bytes())
+    assert tag_next(shop.tagger, run_id, 10) == 1
+    digest = hashlib.sha256(DEMO_PHOTOS[1].read_bytes()).hexdigest()
+    assert rows(engine, "SELECT DISTINCT sha256 FROM catalog_labels") == [(digest,)]
+    assert tag_next(shop.tagger, shop.scan(), 10) == 0
+
+
+def test_a_photo_that_outlived_its_workers_is_given_up_unopened(
+    engine: Engine, shop: Shop, folder: Path
+) -> None:
+    put_photos(folder, 0, 2)
+    run_id = shop.scan()
+    with writing(engine) as connection:
+        connection.execute(
+            text("UPDATE work SET claims = :claims WHERE work_id = 1"), {"claims": ledger.MAX_CLAIMS}
+        )
+    assert [tag_next(shop.tagger, run_id, 10) for _ in range(3)] == [1, 1, 0]
+    [(reason, detail, retry_at)] = rows(engine, "SELECT reason, detail, retry_at FROM quarantine")
+    assert (reason, retry_at) == ("worker_died", None)
+    assert "3 times" in detail
+
+
+def test_a_source_that_is_gone_ends_the_shard_and_gives_its_photos_back(
+    engine: Engine, shop: Shop, folder: Path
+) -> None:
+    class Gone:
+        """A share that was unmounted after it was listed."""
+
+        uri, ignored, key = shop.tagger.source.uri, 0, shop.tagger.source.key
+
+        def listing(self) -> Iterator[Listed]:
+            raise SourceError("the share is gone")
+
+        def read(self, uri: str) -> Photo:
+            raise SourceError("the share is gone")
+
+    put_photos(folder, 0, 20)
+    run_id = shop.scan()
+    with pytest.raises(SourceError, match="the share is gone"):
+        tag_next(replace(shop.tagger, source=Gone()), run_id, 10)
+    assert rows(engine, "SELECT COUNT(*), SUM(claims), COUNT(owner) FROM work") == [(20, 0, 0)]
+    assert rows(engine, "SELECT * FROM photos") == []
+
+
 def test_a_content_that_has_a_vector_and_no_labels_is_labelled_without_being_embedded(
-    engine: Engine, model: ServedModel, folder: Path
+    engine: Engine, shop: Shop, folder: Path
 ) -> None:
     [photo] = put_photos(folder, 0, 1)
-    tag_new(engine, model, folder)
+    shop.tag_new()
     before = rows(engine, "SELECT label, similarity, confidence FROM catalog_labels ORDER BY attribute")
     with writing(engine) as connection:
         connection.execute(text("DELETE FROM labels"))
     shutil.copy(photo, folder / "copy.png")
-    assert tag_new(engine, model, folder) == Counts(embedded=0, tagged=1, quarantined=0)
+    assert shop.tag_new() == Counts(embedded=0, tagged=1, quarantined=0)
     of_the_copy = "FROM catalog_labels WHERE uri LIKE '%copy.png' ORDER BY attribute"
     assert rows(engine, f"SELECT label, similarity, confidence {of_the_copy}") == before
 
 
-def test_no_photos_are_no_work(engine: Engine, model: ServedModel, folder: Path) -> None:
-    assert tag(engine, new_run(engine), source_of(folder), model, [], STEM) == Counts(0, 0, 0)
+def test_no_photos_are_no_work(engine: Engine, shop: Shop) -> None:
+    run_id = new_run(engine)
+    before = contents_of(engine)
+    assert tag_next(shop.tagger, run_id, 10) == 0
+    assert contents_of(engine) == before
+
+
+def test_reading_goes_ahead_of_decoding_and_no_further(engine: Engine, shop: Shop, folder: Path) -> None:
+    """A claim of any size holds a batch and the photos on their way, and no more."""
+    put_photos(folder, 0, 3 * BATCH)
+    asked: list[str] = []
+
+    class Watched(FolderSource):
+        def read(self, uri: str) -> Photo:
+            asked.append(uri)
+            return super().read(uri)
+
+    claim = ledger.claim(engine, shop.scan(), 4096)
+    tagger = replace(shop.tagger, source=Watched(folder, SUFFIXES, Limits().max_bytes))
+    batches = _read_in_batches(tagger, claim.photos, _Shard())
+    assert [len(next(batches)), len(asked) <= BATCH + READERS] == [BATCH, True]
+    assert [len(batch) for batch in batches] == [BATCH, BATCH]
+    assert asked == sorted(asked)
 
 
 @pytest.mark.parametrize(

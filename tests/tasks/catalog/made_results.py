@@ -2,16 +2,20 @@
 
 import hashlib
 from collections.abc import Iterable
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from fashion_clip.scoring import Head, TopLabels, top_labels
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
-from tasks.catalog.commit import Outcome, ShardResult
-from tasks.catalog.engine import writing
+from tasks.catalog import ledger
+from tasks.catalog.commit import ShardResult
+from tasks.catalog.engine import clock, writing
+from tasks.catalog.ledger import Claim
 from tasks.catalog.models import LabelSet, ModelFacts, begin
+from tasks.catalog.outcome import Outcome
 from tasks.catalog.tables import work
 
 DIMENSION = 4
@@ -57,9 +61,9 @@ def broken(uri: str, token: str = "t1", reason: str = "broken") -> Outcome:
     return Outcome(uri, uri.rpartition("/")[2], token, None, reason, "made up")
 
 
-def unread(uri: str) -> Outcome:
+def unread(uri: str, token: str = "t1") -> Outcome:
     """Not a byte of it could be read."""
-    return Outcome(uri, uri.rpartition("/")[2], None, None, "unreadable", "made up")
+    return Outcome(uri, uri.rpartition("/")[2], token, None, "unreadable", "made up", unread=True)
 
 
 def result(outcomes: Iterable[Outcome], contents: Iterable[str] = ()) -> ShardResult:
@@ -73,6 +77,26 @@ def result(outcomes: Iterable[Outcome], contents: Iterable[str] = ()) -> ShardRe
     )
 
 
-def put_to_work(engine: Engine, run_id: int, uris: Iterable[str]) -> None:
+def put_to_work(engine: Engine, run_id: int, uris: Iterable[str], token: str = "t1") -> None:
+    """As a scan of the run would."""
+    rows = [
+        {"uri": uri, "change_token": token, "first_run_id": run_id, "last_run_id": run_id, "claims": 0}
+        for uri in uris
+    ]
     with writing(engine) as connection:
-        connection.execute(insert(work), [{"uri": uri, "run_id": run_id} for uri in uris])
+        connection.execute(insert(work), rows)
+
+
+def claim_of(engine: Engine, run_id: int, uris: Iterable[str], token: str = "t1") -> Claim:
+    """A claim of just these photos, of which the run had no work before."""
+    uris = list(uris)
+    put_to_work(engine, run_id, uris, token)
+    return ledger.claim(engine, run_id, len(uris))
+
+
+def end_leases(engine: Engine, *claims: Claim) -> None:
+    """As if whoever holds them had died, or slept, for longer than a lease."""
+    with writing(engine) as connection:
+        past = clock(connection) - timedelta(seconds=1)
+        held = work.c.owner.in_([claim.owner for claim in claims])
+        connection.execute(update(work).where(held).values(leased_until=past))

@@ -1,19 +1,29 @@
 """INSERT .. ON CONFLICT: what is there stays, and what was inserted is counted."""
 
-from sqlalchemy import Engine
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import make_url
+from typing import Any
 
+import pytest
+from sqlalchemy import Engine, insert, literal
+
+from fashion_clip.errors import CatalogAwayError, CatalogError
 from tasks.catalog.engine import writing
-from tasks.catalog.inserts import _insert, insert_or_nothing, upsert
-from tasks.catalog.tables import contents, work
+from tasks.catalog.inserts import insert_or_nothing, insert_tuples_or_nothing, upsert
+from tasks.catalog.tables import contents, labels, work
 from tests.catalogue_fixtures import new_run, rows
-
-POSTGRESQL = make_url("postgresql+psycopg://").get_dialect()()
 
 
 def digests(*names: str) -> list[dict[str, str]]:
     return [{"sha256": name} for name in names]
+
+
+def planned(uri: str, run_id: int, claims: int = 0) -> dict[str, Any]:
+    runs = {"first_run_id": run_id, "last_run_id": run_id}
+    return {"uri": uri, "change_token": "t", "claims": claims} | runs
+
+
+def label_row(content: int, label: int | None = 7, shard: int = 1) -> tuple[int | None, ...]:
+    """A row of `labels` with one candidate."""
+    return (1, content, 1, shard, 0, label, 3000, 9000, *[None] * 12)
 
 
 def test_only_what_is_missing_is_inserted_and_counted(engine: Engine) -> None:
@@ -21,37 +31,76 @@ def test_only_what_is_missing_is_inserted_and_counted(engine: Engine) -> None:
         assert insert_or_nothing(connection, contents, digests("a", "b")) == 2
         assert insert_or_nothing(connection, contents, digests("b", "c", "a", "c")) == 1
         assert insert_or_nothing(connection, contents, digests("a")) == 0
-    assert rows(engine, "SELECT sha256, content_id FROM contents ORDER BY 2") == [
-        ("a", 1),
-        ("b", 2),
-        ("c", 3),
+    found = rows(engine, "SELECT sha256 FROM contents ORDER BY content_id")
+    assert found == [("a",), ("b",), ("c",)]
+
+
+@pytest.mark.parametrize("count", [1000, 5001])
+def test_many_rows_are_counted_one_by_one(engine: Engine, count: int) -> None:
+    """Drivers put some hundreds of them into one statement."""
+    names = [f"{number:05}" for number in range(count)]
+    with writing(engine) as connection:
+        assert insert_or_nothing(connection, contents, digests(*names[::2])) == len(names[::2])
+        assert insert_or_nothing(connection, contents, digests(*names)) == len(names[1::2])
+    assert rows(engine, "SELECT COUNT(*) FROM contents") == [(count,)]
+
+
+def test_rows_that_are_tuples_are_inserted_where_they_are_missing(engine: Engine) -> None:
+    with writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(1), label_row(2)])
+        insert_tuples_or_nothing(connection, labels, [label_row(2, label=9), label_row(3, label=9)])
+    with writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(4), label_row(1, label=9)])
+    assert rows(engine, "SELECT content_id, label_1, label_2 FROM labels ORDER BY 1") == [
+        (1, 7, None),
+        (2, 7, None),
+        (3, 9, None),
+        (4, 7, None),
     ]
+
+
+def test_tuples_of_a_broken_transaction_do_not_come_back_in_the_next(engine: Engine) -> None:
+    with writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(1)])
+    with pytest.raises(ZeroDivisionError), writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(2)])
+        raise ZeroDivisionError
+    with writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(3)])
+        insert_tuples_or_nothing(connection, labels, [label_row(4)])
+    assert rows(engine, "SELECT content_id FROM labels ORDER BY 1") == [(1,), (3,), (4,)]
+
+
+def test_a_tuple_that_the_table_refuses_is_told_as_the_database_s_error(engine: Engine) -> None:
+    with pytest.raises(CatalogError, match=r"(?i)not.null") as caught, writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, [label_row(1), label_row(2, label=None)])
+    assert not isinstance(caught.value, CatalogAwayError)
+    assert rows(engine, "SELECT * FROM labels") == []
 
 
 def test_an_upsert_changes_the_columns_it_names_and_no_other(engine: Engine) -> None:
     first, second = new_run(engine), new_run(engine)
     with writing(engine) as connection:
-        upsert(connection, work, [{"uri": uri, "run_id": first} for uri in "ab"], ["uri"], ["run_id"])
-        upsert(connection, work, [{"uri": uri, "run_id": second} for uri in "bc"], ["uri"], ["run_id"])
-    assert rows(engine, "SELECT uri, run_id FROM work ORDER BY uri") == [
-        ("a", first),
-        ("b", second),
-        ("c", second),
-    ]
-    assert rows(engine, "SELECT work_id FROM work WHERE uri = 'b'") == [(2,)]
+        upsert(connection, work, [planned(uri, first) for uri in "ab"], ["uri"], ["last_run_id"])
+        upsert(connection, work, [planned(uri, second, 5) for uri in "bc"], ["uri"], ["last_run_id"])
+    found = rows(engine, "SELECT uri, first_run_id, last_run_id, claims FROM work ORDER BY work_id")
+    assert found == [("a", first, first, 0), ("b", first, second, 0), ("c", second, second, 5)]
+
+
+def test_an_upsert_may_reckon_with_what_is_there(engine: Engine) -> None:
+    run_id = new_run(engine)
+    with writing(engine) as connection:
+        connection.execute(insert(work), [planned("a", run_id, 3), planned("b", run_id, 4)])
+        new = [planned("b", run_id, 10), planned("c", run_id, 20)]
+        upsert(connection, work, new, ["uri"], lambda new: {"claims": work.c.claims + new["claims"]})
+        upsert(connection, work, new, ["uri"], lambda _: {"change_token": literal("t2")})
+    found = rows(engine, "SELECT uri, claims, change_token FROM work ORDER BY uri")
+    assert found == [("a", 3, "t"), ("b", 14, "t2"), ("c", 20, "t2")]
 
 
 def test_no_rows_are_no_statement(engine: Engine) -> None:
     with writing(engine) as connection:
         assert insert_or_nothing(connection, contents, []) == 0
-        upsert(connection, work, [], ["uri"], ["run_id"])
+        insert_tuples_or_nothing(connection, labels, [])
+        upsert(connection, work, [], ["uri"], ["claims"])
     assert rows(engine, "SELECT * FROM work") == []
-
-
-def test_postgresql_is_spelled_in_its_own_dialect(engine: Engine) -> None:
-    with writing(engine) as connection:
-        connection.dialect = POSTGRESQL
-        statement = _insert(connection, contents).on_conflict_do_nothing()
-    assert isinstance(statement, postgresql.Insert)
-    compiled = str(statement.compile(dialect=POSTGRESQL))
-    assert compiled.endswith("ON CONFLICT DO NOTHING")

@@ -3,16 +3,17 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
 from fashion_clip.errors import CatalogError
 from fashion_clip.taxonomy import load_taxonomy, parse_taxonomy
-from tasks.catalog.engine import writing
-from tasks.catalog.models import ModelFacts, begin, served
+from tasks.catalog.models import LabelSet, ModelFacts, begin, served
 from tests.catalogue_fixtures import contents_of, rows
+from tests.servers.proxy import FaultProxy
+from tests.tasks.catalog.databases import COMMIT, ON_POSTGRESQL, refuse
 from tests.tasks.catalog.made_results import DEMO, FACTS, begun
 
 REGISTERED = ("encoders", "model_versions", "taxonomies", "label_sets", "served_label_set", "served_log")
@@ -101,21 +102,37 @@ def test_a_catalogue_that_has_begun_stays_with_its_model(engine: Engine) -> None
     assert contents_of(engine) == before
 
 
-def test_two_runs_that_begin_at_once_agree(engine: Engine) -> None:
+def test_runs_that_begin_at_once_agree(engine: Engine) -> None:
     facts = [replace(FACTS, checkpoint=f"m{number}", encoder_identity=str(number)) for number in range(6)]
+    at_once = Barrier(len(facts))
+
+    def start(one: ModelFacts) -> LabelSet:
+        at_once.wait()
+        return begin(engine, one, DEMO)
+
     with ThreadPoolExecutor(len(facts)) as pool:
-        sets = list(pool.map(lambda one: begin(engine, one, DEMO), facts))
+        sets = list(pool.map(start, facts))
     assert all(label_set == sets[0] for label_set in sets)
     assert {name: len(contents_of(engine)[name]) for name in REGISTERED} == dict.fromkeys(REGISTERED, 1)
 
 
 @pytest.mark.parametrize("table", [*REGISTERED, "attributes", "label_names"])
 def test_a_catalogue_begins_whole_or_not_at_all(engine: Engine, table: str) -> None:
-    with writing(engine) as connection:
-        connection.execute(
-            text(f"CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END")
-        )
-    with pytest.raises((CatalogError, SQLAlchemyError), match="refused"):
+    refuse(engine, "INSERT", table)
+    with pytest.raises(CatalogError, match="refused"):
         begun(engine)
     assert not any(contents_of(engine).values())
     assert served(engine) is None
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("fault", ["rst-before", "rst-after"])
+def test_a_catalogue_that_begins_over_a_connection_that_breaks_begins_once(
+    engine: Engine, far: Engine, proxy: FaultProxy, fault: str
+) -> None:
+    assert served(far) is None
+    proxy.mode = f"{fault}:{COMMIT}:1"
+    label_set = begun(far)
+    assert proxy.struck == 1
+    assert served(engine) == label_set
+    assert {name: len(contents_of(engine)[name]) for name in REGISTERED} == dict.fromkeys(REGISTERED, 1)

@@ -1,15 +1,20 @@
 """What people query: each view against a small catalogue whose story is known."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text, update
 
+from tasks.catalog import tables
 from tasks.catalog.engine import writing
 from tests.catalogue_fixtures import Tagged, rows
+from tests.tasks.catalog.databases import moments
 from tests.tasks.catalog.made_results import digest
 
-DAY = "2026-03-{:02} 00:00:00.000000"
+
+def day(number: int) -> datetime:
+    return datetime(2026, 3, number, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -19,9 +24,6 @@ def story(engine: Engine) -> Engine:
     Photo a shows a shoe from day 2 and a hat from day 10; photo b shows the shoe from day 3 and vanishes on
     day 25; photo c is tagged on day 21; d and e never were a picture, and e vanishes too.
     """
-
-    def day(number: int) -> str:
-        return DAY.format(number)
 
     statements: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("encoders", [(1, "e1", 4, day(1))]),
@@ -49,18 +51,33 @@ def story(engine: Engine) -> Engine:
         (
             "runs",
             [
-                (number, "nightly-tagging", "s", day(1), None, "completed", 9, 1, 2, 3, None, None)
+                (
+                    number,
+                    "nightly-tagging",
+                    "s",
+                    day(1),
+                    None,
+                    "completed",
+                    9,
+                    1,
+                    2,
+                    3,
+                    None,
+                    None,
+                    None,
+                    None,
+                )
                 for number in range(1, 6)
             ],
         ),
         (
             "shards",
             [
-                (1, 1, day(2), 1, 1, 0),
-                (2, 1, day(3), 0, 1, 2),
-                (3, 2, day(10), 1, 1, 0),
-                (4, 3, day(15), 0, 0, 0),
-                (5, 4, day(21), 1, 1, 0),
+                (1, 1, day(2), 1, 1, 0, 0, 1, None),
+                (2, 1, day(3), 0, 1, 2, 2, 3, None),
+                (3, 2, day(10), 1, 1, 0, 0, 1, None),
+                (4, 3, day(15), 0, 0, 0, 0, 0, None),
+                (5, 4, day(21), 1, 1, 0, 0, 1, None),
             ],
         ),
         ("contents", [(1, digest("shoe")), (2, digest("hat")), (3, digest("bag"))]),
@@ -77,7 +94,7 @@ def story(engine: Engine) -> Engine:
         ("photo_past_contents", [(1, 1, 1, day(10))]),
         (
             "quarantine",
-            [(4, "broken", "d", 2, day(3), day(4)), (5, "broken", "d", 1, day(3), day(3))],
+            [(4, "broken", "d", 2, day(3), day(4), None), (5, "broken", "d", 1, day(3), day(3), None)],
         ),
         (
             "labels",
@@ -92,11 +109,10 @@ def story(engine: Engine) -> Engine:
         ),
     ]
     with writing(engine) as connection:
-        for table, made in statements:
-            for row in made:
-                marks = ", ".join(f":v{i}" for i in range(len(row)))
-                values = {f"v{i}": value for i, value in enumerate(row)}
-                connection.execute(text(f"INSERT INTO {table} VALUES ({marks})"), values)
+        for name, made in statements:
+            table = tables.metadata.tables[name]
+            columns = table.columns.keys()
+            connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in made])
     return engine
 
 
@@ -111,14 +127,15 @@ def packed(
 
 
 def test_catalog_labels_shows_the_served_set_of_what_is_present(story: Engine) -> None:
-    found = rows(
+    found = moments(
         story,
         "SELECT uri, product_id, sha256, attribute, label, similarity, confidence, decision, model_version,"
         " taxonomy_version, run_id, tagged_at FROM catalog_labels ORDER BY uri",
+        "tagged_at",
     )
     assert found == [
-        ("a", "pa", digest("hat"), "kind", "L4", 0.3, 0.9, "accepted", "two", "v1", 3, DAY.format(15)),
-        ("c", "pc", digest("bag"), "kind", "L5", 0.3, 0.9, "review", "two", "v1", 4, DAY.format(21)),
+        ("a", "pa", digest("hat"), "kind", "L4", 0.3, 0.9, "accepted", "two", "v1", 3, day(15)),
+        ("c", "pc", digest("bag"), "kind", "L5", 0.3, 0.9, "review", "two", "v1", 4, day(21)),
     ]
 
 
@@ -144,19 +161,21 @@ def test_label_counts_counts_the_photos_that_are_shown(story: Engine, tagged: Ta
 
 
 def test_label_history_tells_what_was_served_and_when(story: Engine) -> None:
-    found = rows(
+    found = moments(
         story,
         "SELECT uri, label, model_version, tagged_at, served_from, served_to FROM label_history"
         " ORDER BY uri, served_from",
+        "tagged_at",
+        "served_from",
+        "served_to",
     )
-    day = [DAY.format(number) for number in range(30)]
     assert found == [
-        ("a", "L1", "one", day[2], day[2], day[10]),
-        ("a", "L2", "one", day[10], day[10], day[20]),
-        ("a", "L4", "two", day[15], day[20], None),
-        ("b", "L1", "one", day[3], day[3], day[20]),
-        ("b", "L3", "two", day[15], day[20], day[25]),
-        ("c", "L5", "two", day[21], day[21], None),
+        ("a", "L1", "one", day(2), day(2), day(10)),
+        ("a", "L2", "one", day(10), day(10), day(20)),
+        ("a", "L4", "two", day(15), day(20), None),
+        ("b", "L1", "one", day(3), day(3), day(20)),
+        ("b", "L3", "two", day(15), day(20), day(25)),
+        ("c", "L5", "two", day(21), day(21), None),
     ]
 
 
@@ -165,35 +184,37 @@ def test_what_is_quarantined_is_shown_while_it_is_there(story: Engine) -> None:
 
 
 def test_model_history_tells_each_model_s_part(story: Engine) -> None:
-    found = rows(
+    found = moments(
         story,
         "SELECT version, encoder, rung, parent, role, promoted_at, retired_at FROM model_history ORDER BY 1",
+        "promoted_at",
+        "retired_at",
     )
     assert found == [
-        ("one", "e1", "zero-shot", None, "archived", DAY.format(1), DAY.format(20)),
+        ("one", "e1", "zero-shot", None, "archived", day(1), day(20)),
         ("three", "e1", "head", "one", "challenger", None, None),
-        ("two", "e1", "head", "one", "champion", DAY.format(20), None),
+        ("two", "e1", "head", "one", "champion", day(20), None),
     ]
 
 
 def test_a_model_that_came_back_is_champion_since_its_first_day(story: Engine) -> None:
+    log = tables.served_log
+    back = {"served_log_id": 3, "label_set_id": 1, "served_from": day(22), "reason": "rollback"}
     with writing(story) as connection:
-        connection.execute(
-            text(f"UPDATE served_log SET served_to = '{DAY.format(22)}' WHERE served_log_id = 2")
-        )
-        connection.execute(
-            text(f"INSERT INTO served_log VALUES (3, 1, '{DAY.format(22)}', NULL, 'rollback')")
-        )
+        connection.execute(update(log).where(log.c.served_log_id == 2).values(served_to=day(22)))
+        connection.execute(insert(log), back)
         connection.execute(text("UPDATE served_label_set SET label_set_id = 1"))
-    found = rows(story, "SELECT version, role, promoted_at, retired_at FROM model_history ORDER BY 1")
-    assert found[0] == ("one", "champion", DAY.format(1), None)
-    assert found[2] == ("two", "archived", DAY.format(20), DAY.format(22))
-    of_a = rows(story, "SELECT label, served_from, served_to FROM label_history WHERE uri = 'a' ORDER BY 2")
+    query = "SELECT version, role, promoted_at, retired_at FROM model_history ORDER BY 1"
+    found = moments(story, query, "promoted_at", "retired_at")
+    assert found[0] == ("one", "champion", day(1), None)
+    assert found[2] == ("two", "archived", day(20), day(22))
+    query = "SELECT label, served_from, served_to FROM label_history WHERE uri = 'a' ORDER BY 2"
+    of_a = moments(story, query, "served_from", "served_to")
     assert of_a == [
-        ("L1", DAY.format(2), DAY.format(10)),
-        ("L2", DAY.format(10), DAY.format(20)),
-        ("L4", DAY.format(20), DAY.format(22)),
-        ("L2", DAY.format(22), None),
+        ("L1", day(2), day(10)),
+        ("L2", day(10), day(20)),
+        ("L4", day(20), day(22)),
+        ("L2", day(22), None),
     ]
 
 

@@ -1,0 +1,58 @@
+"""Workers as forks of one process that has loaded the model: hundreds of them in minutes."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+
+from tests.catalogue_fixtures import DEMO_MODEL
+
+
+def load_once() -> None:
+    """Loads the model where forks find it. One thread: a fork has no other threads than its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    from fashion_clip.taxonomy import load_taxonomy
+    from tasks import serving
+
+    encoder = serving._encoder(serving.checkpoint_name(DEMO_MODEL))
+    serving._heads(encoder, load_taxonomy("demo"))
+
+
+def fork(body: Callable[[], None], variables: Mapping[str, str]) -> int:
+    """The pid of a child that runs `body` with those variables; it ends with 0, or 1 on an error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.environ.update(variables)
+        body()
+        code = 0
+    except BaseException as error:
+        if os.environ.get("FAULTS_DEBUG"):
+            traceback.print_exc()
+        else:
+            print(f"    a worker ended: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def ended(pid: int) -> int:
+    """Waits for a child; its exit code, or the negative number of the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def stopped(pid: int, seconds: float) -> bool:
+    """Waits until a child has stopped itself; False if it ended instead. TimeoutError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
+        if found:
+            return os.WIFSTOPPED(status)
+        time.sleep(0.01)
+    raise TimeoutError(f"process {pid} neither stopped nor ended within {seconds} s")
