@@ -21,7 +21,7 @@ from PIL import Image
 from fashion_clip.decode import Limits, decode_image
 from fashion_clip.decoders import Decoders
 from fashion_clip.demo import PHOTOS_DIR
-from fashion_clip.preprocessing import parse_preprocessing
+from fashion_clip.preprocessing import parse_preprocessing, photo_pixels
 
 SIZES = {(60, 80): 2_000, (800, 1000): 300}  # (width, height): how many photos
 BATCH = 32
@@ -62,7 +62,7 @@ def jpegs(folder: Path, size: tuple[int, int], count: int) -> list[bytes]:
 
 
 def here(photo: bytes) -> object:
-    return CLIP.pixels(decode_image(photo))
+    return photo_pixels(photo, CLIP, Limits())
 
 
 def measured(way: Callable[[Sequence[bytes]], object], photos: Sequence[bytes]) -> str:

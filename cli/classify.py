@@ -32,11 +32,10 @@ def classify(
     for path in image_path:
         if not path.is_file():
             raise UsageError(f"no image file {str(path)!r}; give the path of a photo")
-    from fashion_clip.encoder import load_encoder
     from fashion_clip.scoring import zero_shot_heads
-    from tasks.settings import DEFAULT_MODEL, settings
+    from tasks.serving import load_chosen_encoder
 
-    encoder = load_encoder(model or settings().model or DEFAULT_MODEL)
+    encoder = load_chosen_encoder(model)
     heads = zero_shot_heads(encoder, candidates)
     results = []
     for path, outcome in _outcomes(encoder, heads, image_path, top):
@@ -61,19 +60,20 @@ def _candidates(labels: str | None, taxonomy: str | None) -> Taxonomy:
 def _outcomes(
     encoder: "ClipEncoder", heads: Sequence["Head"], paths: Sequence[Path], top: int
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    from fashion_clip.decode import decode_image
+    from fashion_clip.decode import Limits
+    from fashion_clip.preprocessing import photo_pixels
     from fashion_clip.scoring import top_labels
 
     for path in paths:
         try:
-            image = decode_image(path.read_bytes())
+            pixels = photo_pixels(path.read_bytes(), encoder.preprocessing, Limits())
         except ImageError as error:
             yield path, {"error": str(error)}
             continue
         except OSError as error:
             yield path, {"error": f"unreadable: {error.strerror}"}
             continue
-        embedding = encoder.encode_images([image])
+        embedding = encoder.encode_pixels(pixels[None])
         ranked = {head.attribute: _ranked(head, top_labels(head, embedding, top)) for head in heads}
         yield path, {"labels": ranked}
 

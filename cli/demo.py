@@ -63,6 +63,8 @@ def _use_own_database(folder: Path) -> None:
 
     url = URL.create("sqlite", database=str(folder / "demo.db"))  # whatever the folder's name has in it
     os.environ["FASHION_CLIP_DATABASE_URL"] = url.render_as_string()
+    # So that every machine shows the README's scores.
+    os.environ |= {"FASHION_CLIP_PRECISION": "float32", "FASHION_CLIP_DECODE": "exact"}
     # Prefect's history of the demo lies beside the database, unless a server was chosen.
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(folder / "prefect"))

@@ -68,7 +68,7 @@ class Decoder:
                 self.end()
         self._errors.close()
 
-    def decode(self, data: bytes, shape: tuple[int, int, int], seconds: float) -> npt.NDArray[np.float32]:
+    def decode(self, data: bytes, shape: tuple[int, int, int], seconds: float) -> npt.NDArray[np.uint8]:
         """The pixels of one photo, or ImageError; after "too_slow" and "decoder_died" it has ended."""
         self._left = seconds
         answered = False
@@ -104,10 +104,8 @@ class Decoder:
         for stream in (self._requests, self._answers, self._errors):
             stream.close()
 
-    def _pixels(self, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-        size = 4 * math.prod(shape)
-        content = self._message(size)
-        return np.frombuffer(content, dtype=np.float32).reshape(shape)
+    def _pixels(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self._message(math.prod(shape)), dtype=np.uint8).reshape(shape)
 
     def _death(self) -> ImageError:
         """Why it ended, of a process whose pipe is closed."""

@@ -4,7 +4,7 @@
 
 Every message is its length, 8 bytes big-endian, and that many bytes. The first request is Work as JSON, and
 `{}` answers it. Every other request is the bytes of one photo; the answer is `{}` and a second message, the
-pixels (float32, 3 x height x width), or `{"reason": .., "detail": ..}` alone. The end of stdin ends it.
+pixels (uint8, height x width x 3), or `{"reason": .., "detail": ..}` alone. The end of stdin ends it.
 
 It is given no secret, may neither write files nor take more memory than it was told, and has an end even if
 nobody is left to end it.
@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import AvifImagePlugin, Image
 
-from fashion_clip.decode import Limits, decode_image
+from fashion_clip.decode import Limits
 from fashion_clip.errors import ImageError
-from fashion_clip.preprocessing import Preprocessing
+from fashion_clip.preprocessing import Preprocessing, photo_pixels
 
 LENGTH = struct.Struct(">Q")
 
@@ -84,9 +84,9 @@ def main() -> None:
             _write(answers, b"{}", answer.data)
 
 
-def _decode(data: bytes, work: Work) -> npt.NDArray[np.float32] | ImageError:
+def _decode(data: bytes, work: Work) -> npt.NDArray[np.uint8] | ImageError:
     try:
-        return np.ascontiguousarray(work.preprocessing.pixels(decode_image(data, work.limits)))
+        return photo_pixels(data, work.preprocessing, work.limits)
     except ImageError as error:
         return ImageError(error.reason, error.detail)  # without its traceback, whose frames hold the picture
     except MemoryError as error:

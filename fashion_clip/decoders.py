@@ -8,11 +8,10 @@ where no password is; but it is no sandbox: what took a process over could do wh
 
 import os
 import queue
-import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 
@@ -23,7 +22,10 @@ from fashion_clip.decode import Limits, check_bytes
 from fashion_clip.decoder_pipe import Decoder
 from fashion_clip.decoder_process import Work
 from fashion_clip.errors import ImageError
+from fashion_clip.machine import usable_cores
 from fashion_clip.preprocessing import Preprocessing
+
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 # Address space of a process, 2 GiB by the usual limits. Python, numpy and Pillow take 115 MB of it. Of the
 # formats WebP takes the most, 15.4 bytes a pixel: four buffers of the whole picture at once.
@@ -57,8 +59,8 @@ class Decoders:
     ) -> None:
         self.close()
 
-    def decode(self, data: bytes) -> npt.NDArray[np.float32]:
-        """What `Preprocessing.pixels(decode_image(data))` gives, float32 (3, height, width).
+    def decode(self, data: bytes) -> Pixels:
+        """What `Preprocessing.pixels(decode_image(data))` gives, uint8 (height, width, 3).
 
         Raises:
             ImageError: as decode_image, and "too_slow" or "decoder_died".
@@ -67,19 +69,24 @@ class Decoders:
         check_bytes(data, self._limits)
         return self._pool().decode(data)
 
-    def decode_all(self, photos: Sequence[bytes]) -> list[npt.NDArray[np.float32] | ImageError]:
+    def decode_all(self, photos: Sequence[bytes]) -> list[Pixels | ImageError]:
         """As decode, for many photos on all processes: pixels or the error of each, in their order.
 
         Raises:
             FashionClipError: no decoder process comes up.
         """
-        return list(self._pool().threads.map(self._pixels_or_error, photos))
+        return [decoding.result() for decoding in self.begin_all(photos)]
+
+    def begin_all(self, photos: Sequence[bytes]) -> "list[Future[Pixels | ImageError]]":
+        """As decode_all, without waiting for the results."""
+        pool = self._pool()
+        return [pool.threads.submit(self._pixels_or_error, photo) for photo in photos]
 
     def close(self) -> None:
         """End the processes. What is being decoded meanwhile fails."""
         self._end()
 
-    def _pixels_or_error(self, data: bytes) -> npt.NDArray[np.float32] | ImageError:
+    def _pixels_or_error(self, data: bytes) -> Pixels | ImageError:
         try:
             return self.decode(data)
         except ImageError as error:
@@ -94,15 +101,8 @@ class Decoders:
         if pool is None:
             height, width = self._preprocessing.output_size
             work = Work(self._preprocessing, self._limits, GUARD * self._seconds, _memory(self._limits))
-            pool = _Pool(work, (3, height, width), self._seconds, self._processes)
+            pool = _Pool(work, (height, width, 3), self._seconds, self._processes)
         return self._pools.setdefault(os.getpid(), pool)
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory(limits: Limits) -> int:
@@ -130,7 +130,7 @@ class _Pool:
             self._slots.put(None)
         self.threads = ThreadPoolExecutor(processes, thread_name_prefix="decoder")
 
-    def decode(self, data: bytes) -> npt.NDArray[np.float32]:
+    def decode(self, data: bytes) -> Pixels:
         decoder = self._slots.get()
         try:
             if decoder is None or decoder.ended():

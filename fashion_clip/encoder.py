@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +14,17 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from fashion_clip.checkpoint import Checkpoint, load_checkpoint
+from fashion_clip.decode import Picture
 from fashion_clip.errors import UsageError
+from fashion_clip.preprocessing import Decode
+from fashion_clip.runtimes import ImageTower, Precision, Runtime, best_precision, open_tower
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 32  # larger batches are no faster
-DECODE_MODE = "exact"  # whole pictures are decoded; no scaled-down JPEG decoding
-PRECISION = "float32"
+TEXT_BATCH = 32
 # Counted up with any change that gives other embeddings for the same weights, so that stored ones are remade.
 GENERATION = 1
 
@@ -39,8 +41,9 @@ class ClipEncoder:
 
     name: as it was given, a folder or a hub name.
     identity: sha256 (64 hex digits) of all that decides an image's embedding; the same for every copy of the
-        weights, whatever its folder, the precision it is stored in and the device it runs on.
+        weights, whatever its folder, the precision it is stored in, and the runtime and device it runs on.
     text_identity: the same for text: its tower, the logit scale and the tokenizer.
+    precision, decode: what the image tower multiplies in, and how photos become pixels; in the identity.
     dimension: the length of an embedding.
     context_length: how many tokens of a text are read, begin and end marks included.
     logit_scale: what a cosine is multiplied by before the softmax (the inverse temperature, commonly 100).
@@ -48,35 +51,40 @@ class ClipEncoder:
     preprocessing: what makes the pixels for encode_pixels.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str):
+    def __init__(
+        self, checkpoint: Checkpoint, device: str, runtime: Runtime, precision: Precision, decode: Decode
+    ):
         model: Any = checkpoint.model
         self.name = checkpoint.name
-        self.preprocessing = checkpoint.preprocessing
+        self.preprocessing = replace(checkpoint.preprocessing, scaled=decode == "scaled")
+        self.precision, self.decode = precision, decode
         self._tokenizer = _plain_tokenizer(checkpoint.tokenizer)
-        self.identity = _image_identity(checkpoint)
+        self.identity = _image_identity(checkpoint, precision, decode)
         self.text_identity = _text_identity(checkpoint, self._tokenizer)
         self.dimension: int = model.visual_projection.out_features
         self.context_length: int = model.config.text_config.max_position_embeddings
         self.logit_scale = float(model.logit_scale.detach().exp())
         self.device = device
-        self._model: CLIPModel = model.to(device)
+        self._tower: ImageTower = open_tower(checkpoint, self.identity, runtime, precision, device)
+        self._text_model = model.text_model.to(device)
+        self._text_projection = model.text_projection.to(device)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures at once keep the image tower busy."""
+        return self._tower.batch_size
 
     def encode_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """Embed upright RGB pictures, as decode_image gives them: float32 (n, dimension), unit rows."""
         parts = [
-            self.encode_pixels(np.stack([self.preprocessing.pixels(image) for image in batch]))
-            for batch in _batches(images)
+            self.encode_pixels(np.stack([self.preprocessing.pixels(Picture.whole(image)) for image in batch]))
+            for batch in _batches(images, self.batch_size)
         ]
         return self._join(parts)
 
-    def encode_pixels(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Embed preprocessed pictures, float32 (n, 3, height, width): float32 (n, dimension), unit rows."""
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), BATCH_SIZE):
-                batch = torch.tensor(pixels[start : start + BATCH_SIZE], device=self.device)
-                parts.append(_unit_rows(self._model.get_image_features(pixel_values=batch).pooler_output))
-        return self._join(parts)
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed pixels of `preprocessing`, uint8 (n, height, width, 3): float32 (n, dimension), unit rows."""
+        return self._join([self._tower.encode(pixels)] if len(pixels) else [])
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed texts: float32 (n, dimension), unit rows.
@@ -86,15 +94,15 @@ class ClipEncoder:
         ids = [self._token_ids(text) for text in texts]
         parts = []
         with torch.inference_mode():
-            for batch in _batches(ids):
+            for batch in _batches(ids, TEXT_BATCH):
                 longest = max(len(row) for row in batch)
                 # Padded with the end mark: the text tower reads its result at the first one.
                 padded = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in batch])
                 mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])
-                output = self._model.get_text_features(
+                output = self._text_model(
                     input_ids=padded.to(self.device), attention_mask=mask.to(self.device)
                 )
-                parts.append(_unit_rows(output.pooler_output))
+                parts.append(_unit_rows(self._text_projection(output.pooler_output)))
         return self._join(parts)
 
     def _token_ids(self, text: str) -> list[int]:
@@ -112,13 +120,32 @@ class ClipEncoder:
         return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
 
 
-def load_encoder(name: str, device: str | None = None) -> ClipEncoder:
+def load_encoder(
+    name: str,
+    device: str | None = None,
+    runtime: Runtime = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    decode: Decode = "scaled",
+) -> ClipEncoder:
     """Load a folder or hub model onto the device asked for, else a GPU where there is one, else the CPU.
 
-    Raises CheckpointError for a model, and UsageError for a device, that cannot be used.
+    precision: `auto` is bfloat16 where the hardware multiplies in it, else float32.
+
+    Raises CheckpointError for a model, and UsageError for a device or runtime, that cannot be used.
     """
-    chosen = _choose_device(device)
-    return ClipEncoder(load_checkpoint(name), chosen)
+    chosen = _choose_device("cpu" if runtime == "openvino" and device is None else device)
+    return ClipEncoder(
+        load_checkpoint(name),
+        chosen,
+        runtime,
+        best_precision(chosen) if precision == "auto" else precision,
+        decode,
+    )
+
+
+def automatic_precision(runtime: Runtime) -> Precision:
+    """What precision `auto` of load_encoder is here."""
+    return best_precision(_choose_device("cpu" if runtime == "openvino" else None))
 
 
 def _choose_device(asked: str | None) -> str:
@@ -136,9 +163,9 @@ def _choose_device(asked: str | None) -> str:
     return asked
 
 
-def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), BATCH_SIZE):
-        yield items[start : start + BATCH_SIZE]
+def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _unit_rows(features: torch.Tensor) -> npt.NDArray[np.float32]:
@@ -154,12 +181,12 @@ def _plain_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> Tokenizer:
     return plain
 
 
-def _image_identity(checkpoint: Checkpoint) -> str:
+def _image_identity(checkpoint: Checkpoint, precision: Precision, decode: Decode) -> str:
     header = {
         "kind": "image",
         "generation": GENERATION,
-        "decode": DECODE_MODE,
-        "precision": PRECISION,
+        "decode": decode,
+        "precision": precision,
         "preprocessing": checkpoint.preprocessing.as_dict(),
         "settings": _settings(checkpoint.model.config.vision_config, _IMAGE_SETTINGS),
     }
@@ -170,7 +197,7 @@ def _text_identity(checkpoint: Checkpoint, tokenizer: Tokenizer) -> str:
     header = {
         "kind": "text",
         "generation": GENERATION,
-        "precision": PRECISION,
+        "precision": "float32",
         "settings": _settings(checkpoint.model.config.text_config, _TEXT_SETTINGS),
         "tokenizer": tokenizer.to_str(),
     }

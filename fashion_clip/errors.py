@@ -6,6 +6,7 @@
     |   `-- TaxonomyError        a taxonomy file or a label list that cannot be used
     |-- ImageError               the bytes of one photo cannot be made into pixels; the run goes on
     |-- SourceError              a folder or bucket that cannot be listed or read
+    |-- EncoderDriftError        the same model gives other vectors than those that the catalogue holds
     |-- QuarantineError          too many photos of a run failed; what it did is kept
     `-- CatalogError             the database cannot be reached, or refuses
         `-- CatalogAwayError     it cannot be reached or is busy just now; trying again may help
@@ -45,6 +46,10 @@ class ImageError(FashionClipError):
 
 class SourceError(FashionClipError):
     """A folder or bucket that cannot be listed or read."""
+
+
+class EncoderDriftError(FashionClipError):
+    """The same model gives other vectors here than those that the catalogue holds; they must not be mixed."""
 
 
 class QuarantineError(FashionClipError):

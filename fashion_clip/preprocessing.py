@@ -1,5 +1,7 @@
 """An upright RGB picture to the pixels that a checkpoint expects: those of Hugging Face's CLIP processor.
 
+They stay bytes until they reach the image tower, which is where they are scaled and normalised.
+
 The settings come from the checkpoint's own preprocessor_config.json or processor_config.json. Settings that
 cannot be followed to the pixel are refused: a model fed with slightly other pixels gives slightly other
 labels, and nobody notices.
@@ -10,13 +12,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fashion_clip.decode import Limits, Picture, decode_picture
 from fashion_clip.errors import CheckpointError
+
+# How photos become pixels: `scaled` as Preprocessing has it, or `exact`, to the bit as transformers does.
+Decode = Literal["scaled", "exact"]
 
 # transformers' defaults for what a file leaves out (old ones have neither do_rescale nor rescale_factor).
 _DEFAULTS: dict[str, Any] = {
@@ -47,6 +53,9 @@ _REFUSED_UNLESS: dict[str, tuple[object, ...]] = {
 # Above this, resizing before cropping costs gigabytes, as with a strip of 1 x 1,000,000 pixels. No photo is
 # near it: at 224 pixels it takes sides of 1 : 1,276.
 _MAX_RESIZED_PIXELS = 64_000_000
+# How much larger than needed a JPEG is at least decoded, so that most of the scaling is done as transformers
+# does it: with 1 the least cosine to an exact embedding was 0.987 and with 1.5 it was 0.9993.
+_SCALED_MARGIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class Preprocessing:
 
     `resize` is the new shortest edge (an int, aspect ratio kept) or (height, width); `resample` is one of
     PIL.Image.Resampling; `crop` is (height, width); `rescale` multiplies values of 0..255.
+
+    Where it is `scaled`, a JPEG may be decoded at a half, a quarter or an eighth of its size if that is large
+    enough, and of what is resized only the part within the crop is made: nearly the same pixels, several
+    times as quick.
     """
 
     resize: int | tuple[int, int] | None
@@ -63,6 +76,15 @@ class Preprocessing:
     rescale: float | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
+    scaled: bool = False
+
+    @property
+    def needed_edge(self) -> int | None:
+        """The least edge in pixels that a photo may be decoded to; None if it must be decoded whole."""
+        if not self.scaled or self.resize is None:
+            return None
+        edge = max(self.resize) if isinstance(self.resize, tuple) else self.resize
+        return math.ceil(_SCALED_MARGIN * edge)
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -74,19 +96,22 @@ class Preprocessing:
         raise CheckpointError("they neither crop nor resize to a fixed height and width")
 
     def as_dict(self) -> dict[str, object]:
-        """The settings as JSON types, to be hashed into the encoder's identity."""
-        return asdict(self)
+        """The settings of the checkpoint as JSON types, to be hashed into the encoder's identity."""
+        return {name: value for name, value in asdict(self).items() if name != "scaled"}
 
-    def pixels(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """Preprocess one picture of mode RGB to float32 (3, height, width)."""
-        resized = image if self.resize is None else _resize(image, self.resize, self.resample, self.crop)
-        values = np.asarray(resized)
-        if self.crop is not None:
-            values = _center_crop(values, self.crop)
-        table = self._levels()
-        return np.stack([table[channel][values[:, :, channel]] for channel in range(3)])
+    def pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
+        """Resize and crop a picture: uint8 (height, width, 3); `levels` gives them meaning."""
+        values = np.asarray(picture.image if self.resize is None else self._resized(picture, self.resize))
+        return values if self.crop is None else _center_crop(values, self.crop)
 
-    def _levels(self) -> npt.NDArray[np.float32]:
+    def _resized(self, picture: Picture, target: int | tuple[int, int]) -> Image.Image:
+        resample = Image.Resampling(self.resample)
+        height, width = target if isinstance(target, tuple) else _keep_aspect(picture.size, target)
+        if self.crop is not None and (self.scaled or height * width > _MAX_RESIZED_PIXELS):
+            return _resize_centre(picture, (height, width), resample, self.crop)
+        return picture.image.resize((width, height), resample, picture.box)
+
+    def levels(self) -> npt.NDArray[np.float32]:
         """What the 256 levels of each channel become: float32 (3, 256), by transformers' order and types."""
         levels = np.arange(256, dtype=np.float32)
         if self.rescale is not None:
@@ -96,6 +121,15 @@ class Preprocessing:
             mean, std = np.array([self.mean, self.std], dtype=np.float32)
             table = (table - mean[:, None]) / std[:, None]
         return table
+
+
+def photo_pixels(data: bytes, preprocessing: Preprocessing, limits: Limits) -> npt.NDArray[np.uint8]:
+    """The bytes of a photo to what the image tower takes: uint8 (height, width, 3).
+
+    Raises ImageError as decode_image does.
+    """
+    picture = decode_picture(data, limits, preprocessing.needed_edge)
+    return np.ascontiguousarray(preprocessing.pixels(picture))
 
 
 def load_preprocessing(folder: Path) -> Preprocessing:
@@ -180,15 +214,6 @@ def _three(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _resize(
-    image: Image.Image, target: int | tuple[int, int], resample: int, crop: tuple[int, int] | None
-) -> Image.Image:
-    height, width = target if isinstance(target, tuple) else _keep_aspect(image.size, target)
-    if crop is not None and height * width > _MAX_RESIZED_PIXELS:
-        return _resize_centre(image, (height, width), resample, crop)
-    return image.resize((width, height), Image.Resampling(resample))
-
-
 def _keep_aspect(size: tuple[int, int], shortest_edge: int) -> tuple[int, int]:
     """(height, width) with the short edge as asked and the long edge rounded down, as transformers has it."""
     width, height = size
@@ -197,7 +222,7 @@ def _keep_aspect(size: tuple[int, int], shortest_edge: int) -> tuple[int, int]:
 
 
 def _resize_centre(
-    image: Image.Image, resized: tuple[int, int], resample: int, crop: tuple[int, int]
+    picture: Picture, resized: tuple[int, int], resample: Image.Resampling, crop: tuple[int, int]
 ) -> Image.Image:
     """The centre of the resized picture without the rest.
 
@@ -205,9 +230,15 @@ def _resize_centre(
     """
     height, width = min(resized[0], crop[0]), min(resized[1], crop[1])
     top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
-    scale_y, scale_x = image.height / resized[0], image.width / resized[1]
-    box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
-    return image.resize((width, height), Image.Resampling(resample), box=box)
+    first_x, first_y, last_x, last_y = picture.box
+    scale_y, scale_x = (last_y - first_y) / resized[0], (last_x - first_x) / resized[1]
+    box = (
+        first_x + left * scale_x,
+        first_y + top * scale_y,
+        first_x + (left + width) * scale_x,
+        first_y + (top + height) * scale_y,
+    )
+    return picture.image.resize((width, height), resample, box)
 
 
 def _center_crop(values: npt.NDArray[np.uint8], crop: tuple[int, int]) -> npt.NDArray[np.uint8]:

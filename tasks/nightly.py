@@ -16,6 +16,7 @@ from tasks.catalog import plan, runs
 from tasks.catalog.models import served
 from tasks.catalog.plan import Findings
 from tasks.catalog.runs import RunSummary
+from tasks.drift import refuse_drift
 from tasks.serving import begin_catalogue, check_request, load_model
 from tasks.settings import settings
 from tasks.tagging import Tagger, tag_next
@@ -52,11 +53,17 @@ def _refuse_implausible_loss(findings: Findings, uri: str) -> None:
 
 @task(name="load-model", cache_policy=NO_CACHE)
 def prepare_model(model: str | None, taxonomy: str | None) -> str:
-    """Loads the champion, or starts an empty catalogue with the model asked for; returns its version."""
+    """Loads the champion, or starts an empty catalogue with the model asked for; returns its version.
+
+    Raises:
+        EncoderDriftError: it gives other vectors here than those that the catalogue holds.
+    """
     engine = environment.catalogue()
     label_set = served(engine) or begin_catalogue(engine, model, taxonomy)
     check_request(label_set, model, taxonomy)  # another run may have begun the catalogue meanwhile
-    return load_model(label_set, model).label_set.model_version
+    loaded = load_model(label_set, model)
+    refuse_drift(engine, loaded)
+    return loaded.label_set.model_version
 
 
 @task(name="tag-shard", cache_policy=NO_CACHE)

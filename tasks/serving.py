@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from fashion_clip.errors import UsageError
+from fashion_clip.preprocessing import Decode
+from fashion_clip.runtimes import Precision, Runtime
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.catalog import models
 from tasks.catalog.models import LabelSet, ModelFacts
-from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY
+from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
@@ -41,9 +43,19 @@ def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> 
             f"this catalogue is tagged with taxonomy {served.taxonomy.name!r}, version "
             f"{served.taxonomy.version[:12]}, and {taxonomy!r} differs from it; {advice}"
         )
+    for name, asked, has in (
+        ("PRECISION", settings().precision, served.precision),
+        ("DECODE", settings().decode, served.decode),
+    ):
+        if asked not in ("auto", has):
+            raise UsageError(
+                f"FASHION_CLIP_{name}={asked}, but this catalogue's embeddings were made with {has}, and two "
+                "kinds must not be mixed; leave it out, or start another catalogue with another "
+                "FASHION_CLIP_DATABASE_URL"
+            )
     if model is None or checkpoint_name(model) == served.checkpoint:
         return
-    if _facts(model).fingerprint != served.fingerprint:
+    if _facts(_encoder_of(served, model)).fingerprint != served.fingerprint:
         raise UsageError(
             f"this catalogue is served by model {served.model_version} ({served.checkpoint!r}), "
             f"not by {model!r}; {advice}"
@@ -57,7 +69,7 @@ def begin_catalogue(engine: Engine, model: str | None, taxonomy: str | None) -> 
         CheckpointError, TaxonomyError: either cannot be loaded.
     """
     wanted: Taxonomy = load_taxonomy(taxonomy or DEFAULT_TAXONOMY)
-    return models.begin(engine, _facts(model or DEFAULT_MODEL), wanted)
+    return models.begin(engine, _facts(load_chosen_encoder(model)), wanted)
 
 
 def load_model(label_set: LabelSet, model: str | None = None) -> ServedModel:
@@ -70,13 +82,30 @@ def load_model(label_set: LabelSet, model: str | None = None) -> ServedModel:
         UsageError: the weights there are no longer those that were registered.
     """
     name = model or label_set.checkpoint
-    if _facts(name).fingerprint != label_set.fingerprint:
+    encoder = _encoder_of(label_set, name)
+    if _facts(encoder).fingerprint != label_set.fingerprint:
         raise UsageError(
             f"the checkpoint {name!r} has changed since the catalogue registered it as "
             f"{label_set.model_version}; put the registered weights back"
         )
-    encoder = _encoder(checkpoint_name(name))
     return ServedModel(label_set, encoder, _heads(encoder, label_set.taxonomy))
+
+
+def load_chosen_encoder(model: str | None) -> "ClipEncoder":
+    """The encoder of the model asked for, or of the settings', as the settings want it run.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    from fashion_clip.encoder import automatic_precision
+
+    chosen = settings()
+    return _encoder(
+        checkpoint_name(model or chosen.model or DEFAULT_MODEL),
+        chosen.runtime,
+        automatic_precision(chosen.runtime) if chosen.precision == "auto" else chosen.precision,
+        "scaled" if chosen.decode == "auto" else chosen.decode,
+    )
 
 
 def checkpoint_name(model: str) -> str:
@@ -85,17 +114,27 @@ def checkpoint_name(model: str) -> str:
     return str(folder.resolve()) if folder.exists() else model
 
 
-def _facts(model: str) -> ModelFacts:
-    name = checkpoint_name(model)
-    encoder = _encoder(name)
-    return ModelFacts(name, encoder.identity, encoder.text_identity, encoder.dimension)
+def _facts(encoder: "ClipEncoder") -> ModelFacts:
+    return ModelFacts(
+        encoder.name,
+        encoder.identity,
+        encoder.text_identity,
+        encoder.dimension,
+        encoder.precision,
+        encoder.decode,
+    )
+
+
+def _encoder_of(label_set: LabelSet, model: str) -> "ClipEncoder":
+    """The checkpoint, run so that its vectors go with the label set's."""
+    return _encoder(checkpoint_name(model), settings().runtime, label_set.precision, label_set.decode)
 
 
 @lru_cache(maxsize=2)
-def _encoder(name: str) -> "ClipEncoder":
+def _encoder(name: str, runtime: Runtime, precision: Precision, decode: Decode) -> "ClipEncoder":
     from fashion_clip.encoder import load_encoder  # torch and transformers: only where there is work
 
-    return load_encoder(name)
+    return load_encoder(name, runtime=runtime, precision=precision, decode=decode)
 
 
 @lru_cache(maxsize=1)

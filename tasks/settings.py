@@ -1,13 +1,15 @@
 """What the environment says: variables FASHION_CLIP_*, also from a file .env in the working folder."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fashion_clip.decode import MAX_BYTES, MAX_PIXELS
 from fashion_clip.errors import UsageError
+from fashion_clip.preprocessing import Decode
+from fashion_clip.runtimes import Precision, Runtime
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 DEFAULT_TAXONOMY = "products"
@@ -35,6 +37,10 @@ class Settings(BaseSettings):
     source: str | None = None
     model: str | None = None  # None: the catalogue's champion; DEFAULT_MODEL where the catalogue is empty
     taxonomy: str | None = None  # likewise, with DEFAULT_TAXONOMY
+    runtime: Runtime = "auto"
+    # Of the embeddings of a new catalogue; one that has some goes on with its own.
+    precision: Precision | Literal["auto"] = "auto"  # bfloat16 where the hardware multiplies in it
+    decode: Decode | Literal["auto"] = "auto"  # scaled
     # Searched in a photo's key (the path below the source); its group is the product id.
     product_id: Annotated[str, AfterValidator(_has_one_group)] = r"([^/]*?)(?:\.[^./]*)?$"
     # Files with other suffixes are counted as ignored.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sqlalchemy import Engine
 
-from fashion_clip.decoders import Decoders
+from fashion_clip.decoders import Decoders, Pixels
 from fashion_clip.errors import ImageError
 from fashion_clip.scoring import TopLabels, top_labels
 from tasks.catalog import ledger
@@ -22,11 +22,11 @@ from tasks.catalog.vectors import VECTOR
 from tasks.serving import ServedModel
 from tasks.sources import Photo, Source
 
-BATCH = 32  # photos through the tower at once; more were no quicker
 # Of photos: a batch is closed that has so many, and nothing more is read ahead while so many wait. What is on
 # its way then still comes, so that a shard of nothing but the largest files may hold some times as much.
 BATCH_BYTES = 64 * 1024 * 1024
 READERS = 8  # photos on their way at once: a bucket answers after tens of milliseconds
+DECODED_AHEAD = 1  # batches being decoded while one is in the image tower
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,25 @@ class _Read:
 
 @dataclass
 class _Shard:
-    """What the photos have come to so far. unlabelled: float16 vectors of contents that lack labels."""
+    """What the photos have come to so far, contents by their digest.
+
+    met: all that were looked at. embedded: float16 vectors made here. unlabelled: those, and such as the
+    catalogue had, of contents that lack labels. failed: no pictures.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
+    met: set[str] = field(default_factory=set)
     embedded: dict[str, np.ndarray] = field(default_factory=dict)
     unlabelled: dict[str, np.ndarray] = field(default_factory=dict)
+    failed: dict[str, ImageError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Photos that were read, and the pixels to come of those contents among them that are new."""
+
+    photos: Sequence[_Read]
+    decoding: Mapping[str, "Future[Pixels | ImageError]"]
 
 
 def product_id_of(key: str, pattern: str) -> str:
@@ -85,9 +99,13 @@ def tag(tagger: Tagger, claim: Claim) -> ShardResult:
     """Reads, embeds and labels the photos of a claim; what cannot be read or decoded has its reason."""
     shard = _Shard()
     shard.outcomes += [_given_up(tagger, photo) for photo in claim.photos if photo.hopeless]
-    for batch in _read_in_batches(tagger, [photo for photo in claim.photos if not photo.hopeless], shard):
-        failures = _embed(tagger, batch, shard)
-        shard.outcomes += [_outcome(tagger, read, failures.get(read.digest)) for read in batch]
+    ahead: deque[_Batch] = deque()
+    for photos in _read_in_batches(tagger, [photo for photo in claim.photos if not photo.hopeless], shard):
+        ahead.append(_begin_decoding(tagger, photos, shard))
+        if len(ahead) > DECODED_AHEAD:
+            _finish(tagger, ahead.popleft(), shard)
+    while ahead:
+        _finish(tagger, ahead.popleft(), shard)
     return _result(tagger.model, shard)
 
 
@@ -102,7 +120,7 @@ def _unread(tagger: Tagger, photo: Claimed, error: ImageError) -> Outcome:
 
 
 def _read_in_batches(tagger: Tagger, photos: Sequence[Claimed], shard: _Shard) -> Iterator[list[_Read]]:
-    """Batches of at most BATCH photos and about BATCH_BYTES; what cannot be read is an outcome at once."""
+    """Batches for the image tower, of at most about BATCH_BYTES; what cannot be read is an outcome."""
     batch: list[_Read] = []
     size = 0
     for photo, reading in _read_ahead(tagger.source, photos):
@@ -113,7 +131,7 @@ def _read_in_batches(tagger: Tagger, photos: Sequence[Claimed], shard: _Shard) -
             continue
         batch.append(read)
         size += len(read.photo.data)
-        if len(batch) == BATCH or size >= BATCH_BYTES:
+        if len(batch) == tagger.model.encoder.batch_size or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
@@ -148,24 +166,32 @@ def _read(source: Source, uri: str) -> _Read:
     return _Read(photo, hashlib.sha256(photo.data).hexdigest())
 
 
-def _embed(tagger: Tagger, batch: Sequence[_Read], shard: _Shard) -> dict[str, ImageError]:
-    """Embeds contents that neither the catalogue nor this shard has; returns those that are no picture."""
-    known = known_contents(tagger.engine, tagger.model.label_set, {read.digest for read in batch})
-    met = {digest: content.vector for digest, content in known.items() if content.vector is not None}
-    shard.unlabelled.update({digest: met[digest] for digest in met if not known[digest].labelled})
-    fresh = {
-        read.digest: read.photo.data
-        for read in batch
-        if read.digest not in met and read.digest not in shard.embedded
-    }
-    decoded = dict(zip(fresh, tagger.decoders.decode_all(list(fresh.values())), strict=True))
-    pixels = {digest: found for digest, found in decoded.items() if not isinstance(found, ImageError)}
+def _begin_decoding(tagger: Tagger, photos: Sequence[_Read], shard: _Shard) -> _Batch:
+    """Has the contents decoded that neither the catalogue nor this shard has met."""
+    digests = {read.digest for read in photos} - shard.met
+    shard.met |= digests
+    known = known_contents(tagger.engine, tagger.model.label_set, digests)
+    had = {digest: content.vector for digest, content in known.items() if content.vector is not None}
+    shard.unlabelled.update({digest: had[digest] for digest in had if not known[digest].labelled})
+    fresh = {read.digest: read.photo.data for read in photos if read.digest in digests - had.keys()}
+    return _Batch(photos, dict(zip(fresh, tagger.decoders.begin_all(list(fresh.values())), strict=True)))
+
+
+def _finish(tagger: Tagger, batch: _Batch, shard: _Shard) -> None:
+    """Embeds what of a batch is new, and tells what became of each photo."""
+    pixels: dict[str, Pixels] = {}
+    for digest, decoding in batch.decoding.items():
+        found = decoding.result()
+        if isinstance(found, ImageError):
+            shard.failed[digest] = found
+        else:
+            pixels[digest] = found
     if pixels:
         vectors = tagger.model.encoder.encode_pixels(np.stack(list(pixels.values()))).astype(VECTOR)
         embedded = dict(zip(pixels, vectors, strict=True))
         shard.embedded.update(embedded)
         shard.unlabelled.update(embedded)
-    return {digest: found for digest, found in decoded.items() if isinstance(found, ImageError)}
+    shard.outcomes += [_outcome(tagger, read, shard.failed.get(read.digest)) for read in batch.photos]
 
 
 def _outcome(tagger: Tagger, read: _Read, failure: ImageError | None) -> Outcome:

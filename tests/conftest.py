@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def demo_encoder() -> "ClipEncoder":
-    """The embedded demo model, on the CPU."""
+    """The embedded demo model as transformers would run it."""
     from fashion_clip.demo import MODEL_DIR
     from fashion_clip.encoder import load_encoder
 
-    return load_encoder(str(MODEL_DIR), "cpu")
+    return load_encoder(str(MODEL_DIR), "cpu", "torch", "float32", "exact")

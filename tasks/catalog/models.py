@@ -9,6 +9,8 @@ from pathlib import PurePath
 
 from sqlalchemy import Connection, Engine, Table, insert, select, text
 
+from fashion_clip.preprocessing import Decode
+from fashion_clip.runtimes import Precision
 from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
 from tasks.catalog.engine import one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing
@@ -26,12 +28,17 @@ from tasks.catalog.tables import (
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What identifies a model: two checkpoints with equal facts give equal answers."""
+    """What identifies a model: two checkpoints with equal facts give equal answers.
+
+    precision and decode are part of the encoder's identity and cannot be read from it.
+    """
 
     checkpoint: str
     encoder_identity: str
     text_identity: str
     dimension: int
+    precision: Precision
+    decode: Decode
 
     @property
     def fingerprint(self) -> str:
@@ -53,6 +60,8 @@ class LabelSet:
     label_set_id: int
     encoder_id: int
     encoder_identity: str
+    precision: Precision
+    decode: Decode
     model_version: str
     fingerprint: str
     checkpoint: str
@@ -87,7 +96,13 @@ def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
 
 def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> int:
     now = datetime.now(UTC)
-    encoder = {"identity": model.encoder_identity, "dimension": model.dimension, "created_at": now}
+    encoder = {
+        "identity": model.encoder_identity,
+        "dimension": model.dimension,
+        "created_at": now,
+        "precision": model.precision,
+        "decode": model.decode,
+    }
     version = {
         "version": model.version,
         "fingerprint": model.fingerprint,
@@ -143,8 +158,8 @@ def _serve_first(connection: Connection, label_set_id: int) -> None:
 def _load(connection: Connection, label_set_id: int) -> LabelSet:
     row = connection.execute(
         text(
-            "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, m.version AS model_version,"
-            " m.fingerprint, m.checkpoint, t.document FROM label_sets s"
+            "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.precision, e.decode,"
+            " m.version AS model_version, m.fingerprint, m.checkpoint, t.document FROM label_sets s"
             " JOIN model_versions m ON m.model_version_id = s.model_version_id"
             " JOIN encoders e ON e.encoder_id = m.encoder_id"
             " JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id WHERE s.label_set_id = :label_set_id"

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -182,6 +183,17 @@ encoders = Table(
     Column("identity", Text, nullable=False, unique=True),
     Column("dimension", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("precision", Text, nullable=False, server_default="float32"),
+    Column("decode", Text, nullable=False, server_default="exact"),
+)
+
+# What an encoder made of the photos that come with this program when it was first used: float16, as bytes.
+reference_vectors = Table(
+    "reference_vectors",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey("encoders.encoder_id"), primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
 )
 
 # vector: float16, L2-normalised before rounding.

@@ -41,9 +41,12 @@ def test_labels_are_told_best_first(classify: Run) -> None:
     assert sum(shares) == pytest.approx(100, abs=0.2)
 
 
-def test_the_json_is_what_the_core_says(classify: Run, demo_encoder: "ClipEncoder") -> None:
+def test_the_json_is_what_the_core_says(
+    classify: Run, demo_encoder: "ClipEncoder", monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fashion_clip.scoring import top_labels, zero_shot_heads
 
+    monkeypatch.setenv("FASHION_CLIP_PRECISION", "float32")
     ended = classify(
         "--image-path", PHOTO, "--image-path", DEMO_PHOTOS[1], "--taxonomy", "demo", "--top", "2", "--json"
     )

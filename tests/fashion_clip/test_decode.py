@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fashion_clip import decode
-from fashion_clip.decode import MAX_PIXELS, REASONS, Limits, decode_image
+from fashion_clip.decode import MAX_PIXELS, REASONS, Limits, decode_image, decode_picture
 from fashion_clip.errors import ImageError
 
 USUAL = Limits()
@@ -381,3 +381,52 @@ def test_the_demo_photos_decode() -> None:
     photos: list[Path] = sorted(PHOTOS_DIR.iterdir())[:20]
     assert photos
     assert {decode_image(photo.read_bytes()).mode for photo in photos} == {"RGB"}
+
+
+# At a part of its size --------------------------------------------------------------------------------------
+
+
+def test_a_jpeg_comes_as_small_as_is_enough() -> None:
+    data = encoded(Image.new("RGB", (801, 1067)), "JPEG")
+    for edge, size in ((None, (801, 1067)), (401, (801, 1067)), (400, (401, 534)), (100, (101, 134))):
+        picture = decode_picture(data, Limits(), edge)
+        assert picture.image.size == size
+        assert picture.size == (801, 1067)
+    assert picture.box == (0, 0, 801 / 8, 1067 / 8)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "box"),
+    [
+        (1, (9, 17), (0, 0, 8.25, 16.5)),
+        (2, (9, 17), (0.75, 0, 9, 16.5)),
+        (3, (9, 17), (0.75, 0.5, 9, 17)),
+        (4, (9, 17), (0, 0.5, 8.25, 17)),
+        (5, (17, 9), (0, 0, 16.5, 8.25)),
+        (6, (17, 9), (0.5, 0, 17, 8.25)),
+        (7, (17, 9), (0.5, 0.75, 17, 9)),
+        (8, (17, 9), (0, 0.75, 16.5, 9)),
+    ],
+)
+def test_the_part_that_it_fills_turns_with_the_picture(
+    orientation: int, size: tuple[int, int], box: tuple[float, float, float, float]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.new("RGB", (33, 66)), "JPEG", exif=exif)
+    picture = decode_picture(data, Limits(), 8)
+    assert picture.image.size == size
+    assert picture.box == box
+    assert picture.size == ((33, 66) if orientation < 5 else (66, 33))
+
+
+def test_other_formats_come_whole() -> None:
+    for format_ in ("PNG", "WEBP", "GIF", "TIFF", "BMP"):
+        picture = decode_picture(encoded(Image.new("RGB", (80, 60)), format_), Limits(), 8)
+        assert (picture.image.size, picture.box) == ((80, 60), (0, 0, 80, 60))
+
+
+def test_the_limit_is_of_the_whole_picture() -> None:
+    data = encoded(Image.new("RGB", (80, 60)), "JPEG")
+    with pytest.raises(ImageError, match="too_many_pixels"):
+        decode_picture(data, Limits(max_pixels=80 * 60 - 1), 8)

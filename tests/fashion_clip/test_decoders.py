@@ -25,19 +25,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fashion_clip import decoders
-from fashion_clip.decode import Limits, decode_image
+from fashion_clip.decode import Limits
 from fashion_clip.decoder_process import Work
 from fashion_clip.decoders import Decoders
 from fashion_clip.demo import PHOTOS_DIR
 from fashion_clip.errors import FashionClipError, ImageError
-from fashion_clip.preprocessing import Preprocessing, parse_preprocessing
+from fashion_clip.preprocessing import Preprocessing, parse_preprocessing, photo_pixels
 
 ROOT = Path(decoders.__file__).parents[1]
 PHOTOS = [path.read_bytes() for path in sorted(PHOTOS_DIR.iterdir())]
 CLIP = parse_preprocessing({}, "CLIP's own")
 SMALL = parse_preprocessing({"size": 32, "crop_size": 32}, "as the demo model's")
 
-Result = npt.NDArray[np.float32] | ImageError
+Result = npt.NDArray[np.uint8] | ImageError
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -58,7 +58,7 @@ ENDLESS = endless_jpeg()
 
 def here(data: bytes, preprocessing: Preprocessing, limits: Limits) -> Result:
     try:
-        return preprocessing.pixels(decode_image(data, limits))
+        return photo_pixels(data, preprocessing, limits)
     except ImageError as error:
         return error
 
@@ -70,7 +70,7 @@ def assert_same(results: list[Result], expected: list[Result]) -> None:
             assert (result.reason, result.detail) == (wanted.reason, wanted.detail)
         else:
             assert not isinstance(result, ImageError), result
-            assert result.dtype == np.float32
+            assert result.dtype == np.uint8
             np.testing.assert_array_equal(result, wanted)
 
 
@@ -197,7 +197,7 @@ def test_limits_are_the_caller_s() -> None:
     # More than Pillow would open by itself, were it not told.
     large = encoded(Image.new("1", (13_500, 13_500)))
     with Decoders(SMALL, Limits(max_pixels=13_500**2), seconds=60, processes=1) as pool:
-        assert pool.decode(large).shape == (3, 32, 32)
+        assert pool.decode(large).shape == (32, 32, 3)
 
 
 @settings(max_examples=150, deadline=None)
@@ -238,7 +238,7 @@ def test_a_photo_that_fills_the_pipes(shared: Decoders) -> None:
     assert len(large) > 59_000_000
     with Decoders(parse_preprocessing({"size": 900, "crop_size": 900}, "large"), Limits(), 60, 2) as pool:
         results = pool.decode_all([large] * 3)
-    assert [result.shape for result in results if not isinstance(result, ImageError)] == [(3, 900, 900)] * 3
+    assert [result.shape for result in results if not isinstance(result, ImageError)] == [(900, 900, 3)] * 3
     assert shared.decode_all([]) == []
 
 
@@ -303,7 +303,7 @@ def test_a_photo_that_takes_too_much_memory_costs_itself(monkeypatch: pytest.Mon
         assert_same(results, [here(data, SMALL, Limits()) for data in PHOTOS[:10]])
     monkeypatch.undo()
     with Decoders(SMALL, Limits(), seconds=60, processes=1) as pool:
-        assert pool.decode(large).shape == (3, 32, 32)
+        assert pool.decode(large).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "F"])
@@ -316,7 +316,7 @@ def test_a_large_picture_is_in_memory_no_more_than_twice(mode: str, monkeypatch:
     picture = Image.new(mode, (7000, 7000), 1 if mode == "F" else (0, 0, 255, 128))
     data = encoded(picture, "TIFF", compression="tiff_lzw") if mode == "F" else encoded(picture, exif=turned)
     with Decoders(SMALL, limits, seconds=60, processes=1) as pool:
-        assert pool.decode(data).shape == (3, 32, 32)
+        assert pool.decode(data).shape == (32, 32, 3)
 
 
 def test_what_a_process_may_and_knows(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +475,7 @@ def test_a_plain_script_in_another_folder(tmp_path: Path) -> None:
     print(json.dumps(pool.decode(photo).shape))
     """
     process = parent(USE + code, tmp_path)  # it ends without closing
-    assert json.loads(process.communicate(timeout=60)[0]) == [3, 32, 32]
+    assert json.loads(process.communicate(timeout=60)[0]) == [32, 32, 3]
     assert process.returncode == 0
 
 
@@ -542,7 +542,7 @@ def test_the_time_in_which_all_were_stopped_does_not_count(tmp_path: Path) -> No
     time.sleep(3.5)
     child.resume()
     process.send_signal(signal.SIGCONT)
-    assert json.loads(process.communicate(timeout=60)[0]) == [3, 32, 32]
+    assert json.loads(process.communicate(timeout=60)[0]) == [32, 32, 3]
 
 
 def test_ctrl_c_is_the_parent_s(tmp_path: Path) -> None:

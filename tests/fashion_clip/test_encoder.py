@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fashion_clip.decode import decode_image
+from fashion_clip.decode import Picture, decode_image
 from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR
-from fashion_clip.encoder import BATCH_SIZE, ClipEncoder, load_encoder
+from fashion_clip.encoder import ClipEncoder, load_encoder
 from fashion_clip.errors import CheckpointError, UsageError
 
 Vectors = npt.NDArray[np.float32]
@@ -91,20 +91,21 @@ def test_nothing_in_nothing_out(demo_encoder: ClipEncoder) -> None:
     for vectors in (
         demo_encoder.encode_images([]),
         demo_encoder.encode_texts([]),
-        demo_encoder.encode_pixels(np.empty((0, 3, *size), dtype=np.float32)),
+        demo_encoder.encode_pixels(np.empty((0, *size, 3), dtype=np.uint8)),
     ):
         assert vectors.shape == (0, demo_encoder.dimension)
         assert vectors.dtype == np.float32
 
 
 def test_batches_do_not_show(demo_encoder: ClipEncoder) -> None:
-    images = (pictures() * 5)[: 2 * BATCH_SIZE + 3]
-    texts = [f"{'long ' * (n % 7)}text {n}" for n in range(2 * BATCH_SIZE + 3)]
+    batch = demo_encoder.batch_size
+    images = (pictures() * 5)[: 2 * batch + 3]
+    texts = [f"{'long ' * (n % 7)}text {n}" for n in range(2 * batch + 3)]
     image_vectors, text_vectors = demo_encoder.encode_images(images), demo_encoder.encode_texts(texts)
-    for n in (0, BATCH_SIZE - 1, BATCH_SIZE, 2 * BATCH_SIZE + 2):
+    for n in (0, batch - 1, batch, 2 * batch + 2):
         np.testing.assert_allclose(image_vectors[n], demo_encoder.encode_images([images[n]])[0], atol=1e-5)
         np.testing.assert_allclose(text_vectors[n], demo_encoder.encode_texts([texts[n]])[0], atol=1e-5)
-    pixels = np.stack([demo_encoder.preprocessing.pixels(image) for image in images])
+    pixels = np.stack([demo_encoder.preprocessing.pixels(Picture.whole(image)) for image in images])
     np.testing.assert_allclose(demo_encoder.encode_pixels(pixels), image_vectors, atol=1e-6)
 
 
@@ -140,7 +141,7 @@ def copy_of_demo(tmp_path: Path, name: str) -> Path:
 
 
 def identities(folder: Path) -> tuple[str, str]:
-    encoder = load_encoder(str(folder), "cpu")
+    encoder = load_encoder(str(folder), "cpu", "torch", "float32", "exact")
     return encoder.identity, encoder.text_identity
 
 
@@ -237,7 +238,7 @@ def test_a_stored_truncation_does_not_cut_texts(demo_encoder: ClipEncoder, tmp_p
     NEITHER["a stored truncation"](folder)
     text = ["a photo of a long dress with a belt and many small blue flowers"]
     np.testing.assert_array_equal(
-        load_encoder(str(folder), "cpu").encode_texts(text), demo_encoder.encode_texts(text)
+        load_encoder(str(folder), "cpu", "torch").encode_texts(text), demo_encoder.encode_texts(text)
     )
 
 

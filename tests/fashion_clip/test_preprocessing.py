@@ -1,6 +1,8 @@
 """Pixels are those of transformers' own processor, bit for bit; settings it cannot follow are refused."""
 
 import json
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fashion_clip import preprocessing
+from fashion_clip.decode import Limits, Picture
 from fashion_clip.errors import CheckpointError
-from fashion_clip.preprocessing import load_preprocessing, parse_preprocessing
+from fashion_clip.preprocessing import load_preprocessing, parse_preprocessing, photo_pixels
 
 CONFIGS: list[dict[str, Any]] = [
     {},  # every default
@@ -35,9 +38,13 @@ def assert_same_pixels(config: dict[str, Any], image: Image.Image) -> None:
 
     theirs = CLIPImageProcessorPil(**config)(image, return_tensors="np")["pixel_values"][0]
     ours = parse_preprocessing(config, "here")
-    assert ours.pixels(image).dtype == np.float32
-    assert ours.pixels(image).shape == (3, *ours.output_size)
-    np.testing.assert_array_equal(ours.pixels(image), theirs)
+    pixels = ours.pixels(Picture.whole(image))
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*ours.output_size, 3)
+    levels = ours.levels()
+    values = np.stack([levels[channel][pixels[..., channel]] for channel in range(3)])
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, theirs)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -69,15 +76,15 @@ def test_a_very_long_picture_is_not_resized_whole(
     config: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = parse_preprocessing(config, "here")
-    whole = ours.pixels(noise(*size))
+    whole = ours.pixels(Picture.whole(noise(*size))).astype(int)
     monkeypatch.setattr(preprocessing, "_MAX_RESIZED_PIXELS", 1)
-    centre = ours.pixels(noise(*size))
-    assert np.abs(centre - whole).mean() < 0.02  # one of 256 levels is 0.015; another place differs by 1
+    centre = ours.pixels(Picture.whole(noise(*size))).astype(int)
+    assert np.abs(centre - whole).mean() < 1.5  # levels of 256; another place differs by 60
 
 
 def test_a_very_long_picture_costs_no_memory() -> None:
     strip = noise(2, 1_000_000)  # resized whole, it would take 100 GB
-    assert parse_preprocessing({}, "here").pixels(strip).shape == (3, 224, 224)
+    assert parse_preprocessing({}, "here").pixels(Picture.whole(strip)).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +143,65 @@ def test_the_settings_are_json() -> None:
     new = parse_preprocessing({"size": {"shortest_edge": 224}, "crop_size": [224, 224]}, "here").as_dict()
     assert json.dumps(old) == json.dumps(new)
     assert json.dumps(parse_preprocessing({"size": 225}, "here").as_dict()) != json.dumps(old)
+
+
+# Scaled decoding --------------------------------------------------------------------------------------------
+
+SMALL = {"size": {"shortest_edge": 32}, "crop_size": 32}
+
+
+def drawing(width: int, height: int) -> Image.Image:
+    """A picture with something to see in every place, and nothing finer than a decoder can halve."""
+    x, y = np.meshgrid(np.linspace(0, 6, width), np.linspace(0, 8, height))
+    waves = [np.sin(x + 2 * y), np.cos(3 * x - y), np.sin(x * y / 4)]
+    return Image.fromarray(np.stack([127.5 + 120 * wave for wave in waves], axis=-1).astype(np.uint8))
+
+
+def jpeg(picture: Image.Image, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=92, exif=exif)
+    return buffer.getvalue()
+
+
+def exact_and_scaled(data: bytes, config: dict[str, Any]) -> tuple[Any, Any]:
+    exact = parse_preprocessing(config, "here")
+    scaled = replace(exact, scaled=True)
+    first, second = (photo_pixels(data, one, Limits()).astype(int) for one in (exact, scaled))
+    return first, second
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(96, 128), (97, 129), (211, 103), (800, 1067), (48, 700)])
+def test_scaled_pixels_are_nearly_the_exact_ones(size: tuple[int, int], orientation: int) -> None:
+    exact, scaled = exact_and_scaled(jpeg(drawing(*size), orientation), SMALL)
+    assert scaled.shape == exact.shape
+    assert np.abs(scaled - exact).mean() < 1.5  # levels of 256
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(30, 400), st.integers(30, 400), st.integers(1, 8), st.integers(8, 40), st.integers(8, 40))
+def test_scaled_pixels_lie_in_their_places(
+    width: int, height: int, orientation: int, edge: int, crop: int
+) -> None:
+    """A shift by one of the result's pixels would change them by several levels on average."""
+    config = {"size": {"shortest_edge": edge}, "crop_size": crop}
+    exact, scaled = exact_and_scaled(jpeg(drawing(width, height), orientation), config)
+    shifted = np.abs(np.roll(exact, 1, axis=(0, 1)) - exact).mean()
+    assert np.abs(scaled - exact).mean() < max(2.0, 0.35 * shifted)
+
+
+@pytest.mark.parametrize(
+    ("config", "edge"),
+    [({}, 336), (SMALL, 48), ({"size": [20, 31], "crop_size": 10}, 47), ({"do_resize": False}, None)],
+)
+def test_what_a_photo_may_be_decoded_to(config: dict[str, Any], edge: int | None) -> None:
+    exact = parse_preprocessing(config, "here")
+    assert exact.needed_edge is None
+    assert replace(exact, scaled=True).needed_edge == edge
+
+
+def test_the_checkpoints_settings_do_not_tell_how_it_is_run() -> None:
+    exact = parse_preprocessing({}, "here")
+    assert replace(exact, scaled=True).as_dict() == exact.as_dict()

@@ -54,7 +54,7 @@ class Harness:
 
     def told(self, name: str, text: str, problems: list[str]) -> None:
         """Prints a line for what was done, and one for each problem."""
-        print(f"{'wrong' if problems else 'ok':6}{name:28}{text}", flush=True)
+        print(f"{'wrong' if problems else 'ok':6}{name:32}{text}", flush=True)
         for problem in problems:
             print(f"      ! {problem}", flush=True)
             self.failures.append(f"{name}: {problem}")
@@ -180,7 +180,7 @@ def bad_disks(harness: Harness) -> None:
     with databases("postgresql", harness.work / "eio-postgresql") as made:
         assert made.server
         _prepare(made.new("eio"))
-        found = disks.fail_server(made.server, "eio", expected, harness.much(100, 50))
+        found = disks.fail_server(made.server, "eio", expected, harness.much(300, 50))
         how = "failed" if found.failures else "went on"
         text = f"the run {how}, {found.committed} photos committed, then completed"
         harness.told("EIO, postgresql", text, found.problems)

@@ -29,7 +29,6 @@ from tasks.settings import Settings
 from tasks.sources import Listed, Photo, Source, open_source
 from tasks.sources.folder import FolderSource
 from tasks.tagging import (
-    BATCH,
     READERS,
     Tagger,
     _read_in_batches,
@@ -184,13 +183,14 @@ def test_a_copy_is_tagged_and_not_embedded_and_a_text_file_is_no_photo(tagged: T
 
 
 def test_batches_and_copies_in_them_make_no_difference(engine: Engine, shop: Shop, folder: Path) -> None:
-    photos = put_photos(folder, 60, 60 + 2 * BATCH)
-    for number in (0, 1, BATCH):  # copies beside their originals and far from them
+    batch = shop.tagger.model.encoder.batch_size
+    photos = put_photos(folder, 60, 60 + 2 * batch)
+    for number in (0, 1, batch):  # copies beside their originals and far from them
         shutil.copy(photos[number], folder / f"aaa-{number}.png")
         shutil.copy(photos[number], folder / f"zzz-{number}.png")
     for number in range(3):
         (folder / f"broken-{number}.jpg").write_bytes(b"the same bytes, three times")
-    assert shop.tag_new() == Counts(2 * BATCH, 2 * BATCH + 6, 3, 3)
+    assert shop.tag_new() == Counts(2 * batch, 2 * batch + 6, 3, 3)
     alike = rows(
         engine,
         "SELECT COUNT(DISTINCT label), COUNT(*) FROM catalog_labels WHERE attribute = 'articleType'"
@@ -319,7 +319,8 @@ def test_no_photos_are_no_work(engine: Engine, shop: Shop) -> None:
 
 def test_reading_goes_ahead_of_decoding_and_no_further(engine: Engine, shop: Shop, folder: Path) -> None:
     """A claim of any size holds a batch and the photos on their way, and no more."""
-    put_photos(folder, 0, 3 * BATCH)
+    batch = shop.tagger.model.encoder.batch_size
+    put_photos(folder, 0, 3 * batch)
     asked: list[str] = []
 
     class Watched(FolderSource):
@@ -330,8 +331,8 @@ def test_reading_goes_ahead_of_decoding_and_no_further(engine: Engine, shop: Sho
     claim = ledger.claim(engine, shop.scan(), 4096)
     tagger = replace(shop.tagger, source=Watched(folder, SUFFIXES, Limits().max_bytes))
     batches = _read_in_batches(tagger, claim.photos, _Shard())
-    assert [len(next(batches)), len(asked) <= BATCH + READERS] == [BATCH, True]
-    assert [len(batch) for batch in batches] == [BATCH, BATCH]
+    assert [len(next(batches)), len(asked) <= batch + READERS] == [batch, True]
+    assert [len(photos) for photos in batches] == [batch, batch]
     assert asked == sorted(asked)
 
 

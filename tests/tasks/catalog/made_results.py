@@ -19,7 +19,7 @@ from tasks.catalog.outcome import Outcome
 from tasks.catalog.tables import work
 
 DIMENSION = 4
-FACTS = ModelFacts("made/up", "image tower", "text tower", DIMENSION)
+FACTS = ModelFacts("made/up", "image tower", "text tower", DIMENSION, "float32", "exact")
 DEMO = load_taxonomy("demo")
 
 

@@ -97,7 +97,7 @@ def test_the_shipped_taxonomies_survive_the_database(engine: Engine) -> None:
 def test_a_catalogue_that_has_begun_stays_with_its_model(engine: Engine) -> None:
     first = begun(engine)
     before = contents_of(engine)
-    other = ModelFacts("another", "other tower", "other text", 8)
+    other = ModelFacts("another", "other tower", "other text", 8, "float32", "exact")
     assert begin(engine, other, load_taxonomy("products")) == first
     assert contents_of(engine) == before
 

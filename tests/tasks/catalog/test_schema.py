@@ -228,13 +228,15 @@ def test_an_upgrade_keeps_what_people_see(blank: Engine) -> None:
 
 def test_an_upgrade_keeps_every_row_but_the_list_of_work(blank: Engine) -> None:
     put_first_revision(blank, STORY)
-    before = contents_of(blank)
+    before = {name: rows(blank, f"SELECT * FROM {name}") for name in STORY}
     schema.upgrade(blank)
     after = contents_of(blank)
     assert after.pop("work") == []
+    assert after.pop("reference_vectors") == []
     for name, kept in after.items():
         width = len(STORY[name][0])
         assert [row[:width] for row in kept] == [row[:width] for row in before[name]], name
+    assert {row[4:] for row in after["encoders"]} == {("float32", "exact")}
     assert {row[12:] for row in after["runs"]} == {(None, None)}
     assert {row[6:] for row in after["shards"]} == {(0, 0, None)}
     assert {row[6:] for row in after["quarantine"]} == {(None,)}
@@ -431,7 +433,7 @@ def test_the_views_have_the_columns_that_people_query(engine: Engine) -> None:
 def test_one_label_set_is_served_at_most(engine: Engine) -> None:
     run(
         engine,
-        "INSERT INTO encoders VALUES (1, 'e', 4, '2026-01-01')",
+        "INSERT INTO encoders VALUES (1, 'e', 4, '2026-01-01', 'float32', 'exact')",
         "INSERT INTO model_versions VALUES (1, 'm', 'f', 'c', 1, 'zero-shot', NULL, '2026-01-01')",
         "INSERT INTO taxonomies VALUES (1, 'v', 't', '{}', '2026-01-01')",
         "INSERT INTO label_sets VALUES (1, 1, 1, 'complete', '2026-01-01', NULL)",

@@ -26,7 +26,7 @@ def story(engine: Engine) -> Engine:
     """
 
     statements: list[tuple[str, list[tuple[Any, ...]]]] = [
-        ("encoders", [(1, "e1", 4, day(1))]),
+        ("encoders", [(1, "e1", 4, day(1), "float32", "exact")]),
         (
             "model_versions",
             [
