@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import classify, db, demo, export, quarantine, runs, tag
+from cli import classify, db, demo, export, quarantine, relabel, runs, tag
 from cli.output import fail
 from fashion_clip.errors import FashionClipError, UsageError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("classify")(classify.classify)
 app.command("tag")(tag.tag)
+app.command("relabel")(relabel.relabel)
 app.command("runs")(runs.runs)
 app.command("export")(export.export)
 app.add_typer(quarantine.app, name="quarantine")

@@ -9,6 +9,7 @@
     |-- EncoderDriftError        the same model gives other vectors than those that the catalogue holds
     |-- QuarantineError          too many photos of a run failed; what it did is kept
     `-- CatalogError             the database cannot be reached, or refuses
+        |-- SupersededError      another label set is served than the one that was labelled for
         `-- CatalogAwayError     it cannot be reached or is busy just now; trying again may help
 
 Each message names the value, what was expected, and what to do.
@@ -58,6 +59,10 @@ class QuarantineError(FashionClipError):
 
 class CatalogError(FashionClipError):
     """The database cannot be reached, or refuses what was asked."""
+
+
+class SupersededError(CatalogError):
+    """Another label set is served by now than the one that photos were labelled for; they are done anew."""
 
 
 class CatalogAwayError(CatalogError):

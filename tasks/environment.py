@@ -38,6 +38,14 @@ def source_name(given: str | None) -> str:
     return name
 
 
+def taxonomy_name(given: str | None) -> str:
+    """What to label for: as given, or FASHION_CLIP_TAXONOMY. Raises UsageError if there is neither."""
+    name = given or settings().taxonomy
+    if name is None:
+        raise UsageError("no taxonomy: give --taxonomy FILE, or set FASHION_CLIP_TAXONOMY")
+    return name
+
+
 def source(name: str) -> Source:
     """The source of that name, with the limits of the settings. Raises UsageError if there is none."""
     chosen = settings()

@@ -1,10 +1,13 @@
 """From the label set that the catalogue serves to a loaded model, the same for every flow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine
 
 from fashion_clip.errors import UsageError
@@ -13,11 +16,12 @@ from fashion_clip.runtimes import Precision, Runtime
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.catalog import models
 from tasks.catalog.models import LabelSet, ModelFacts
+from tasks.catalog.tables import CANDIDATES
 from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
-    from fashion_clip.scoring import Head
+    from fashion_clip.scoring import Head, TopLabels
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> 
     Raises:
         UsageError: another model or taxonomy was asked for.
     """
-    advice = "leave the option out, or start another catalogue with another FASHION_CLIP_DATABASE_URL"
+    another = "or start another catalogue with another FASHION_CLIP_DATABASE_URL"
     if taxonomy is not None and load_taxonomy(taxonomy).version != served.taxonomy.version:
         raise UsageError(
             f"this catalogue is tagged with taxonomy {served.taxonomy.name!r}, version "
-            f"{served.taxonomy.version[:12]}, and {taxonomy!r} differs from it; {advice}"
+            f"{served.taxonomy.version[:12]}, and {taxonomy!r} differs from it; leave it out, relabel the "
+            f"catalogue with fashion-clip relabel --taxonomy {taxonomy}, {another}"
         )
     for name, asked, has in (
         ("PRECISION", settings().precision, served.precision),
@@ -50,15 +55,14 @@ def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> 
         if asked not in ("auto", has):
             raise UsageError(
                 f"FASHION_CLIP_{name}={asked}, but this catalogue's embeddings were made with {has}, and two "
-                "kinds must not be mixed; leave it out, or start another catalogue with another "
-                "FASHION_CLIP_DATABASE_URL"
+                f"kinds must not be mixed; leave it out, {another}"
             )
     if model is None or checkpoint_name(model) == served.checkpoint:
         return
     if _facts(_encoder_of(served, model)).fingerprint != served.fingerprint:
         raise UsageError(
             f"this catalogue is served by model {served.model_version} ({served.checkpoint!r}), "
-            f"not by {model!r}; {advice}"
+            f"not by {model!r}; leave the option out, {another}"
         )
 
 
@@ -70,6 +74,14 @@ def begin_catalogue(engine: Engine, model: str | None, taxonomy: str | None) -> 
     """
     wanted: Taxonomy = load_taxonomy(taxonomy or DEFAULT_TAXONOMY)
     return models.begin(engine, _facts(load_chosen_encoder(model)), wanted)
+
+
+def require_served(engine: Engine) -> LabelSet:
+    """The served label set. Raises UsageError if the catalogue is empty."""
+    current = models.served(engine)
+    if current is None:
+        raise UsageError("the catalogue is empty: tag some photos first, with fashion-clip tag FOLDER")
+    return current
 
 
 def load_model(label_set: LabelSet, model: str | None = None) -> ServedModel:
@@ -106,6 +118,13 @@ def load_chosen_encoder(model: str | None) -> "ClipEncoder":
         automatic_precision(chosen.runtime) if chosen.precision == "auto" else chosen.precision,
         "scaled" if chosen.decode == "auto" else chosen.decode,
     )
+
+
+def scored(heads: "Sequence[Head]", vectors: npt.NDArray[np.float32]) -> "dict[str, TopLabels]":
+    """Attribute -> the labels to be stored of vectors, float32 (n, dimension)."""
+    from fashion_clip.scoring import top_labels
+
+    return {head.attribute: top_labels(head, vectors, CANDIDATES) for head in heads}
 
 
 def checkpoint_name(model: str) -> str:

@@ -5,21 +5,21 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import Engine
 
 from fashion_clip.decoders import Decoders, Pixels
-from fashion_clip.errors import ImageError
-from fashion_clip.scoring import TopLabels, top_labels
+from fashion_clip.errors import ImageError, SupersededError
+from fashion_clip.scoring import TopLabels
 from tasks.catalog import ledger
 from tasks.catalog.commit import ShardResult, commit_shard, known_contents
 from tasks.catalog.ledger import Claim, Claimed
 from tasks.catalog.outcome import Outcome
-from tasks.catalog.tables import CANDIDATES
 from tasks.catalog.vectors import VECTOR
-from tasks.serving import ServedModel
+from tasks.serving import ServedModel, scored
 from tasks.sources import Photo, Source
 
 # Of photos: a batch is closed that has so many, and nothing more is read ahead while so many wait. What is on
@@ -89,7 +89,8 @@ def tag_next(tagger: Tagger, run_id: int, size: int) -> int:
     """
     claim = ledger.claim(tagger.engine, run_id, size)
     if claim.photos:
-        with ledger.held(tagger.engine, claim):
+        # If another label set is served meanwhile, the photos go back on the list and are done for that one.
+        with suppress(SupersededError), ledger.held(tagger.engine, claim):
             result = tag(tagger, claim)
             commit_shard(tagger.engine, run_id, claim, tagger.model.label_set, result)
     return len(claim.photos)
@@ -210,7 +211,4 @@ def _result(model: ServedModel, shard: _Shard) -> ShardResult:
 
 
 def _labels(model: ServedModel, vectors: Mapping[str, np.ndarray]) -> dict[str, TopLabels]:
-    if not vectors:
-        return {}
-    matrix = np.stack(list(vectors.values())).astype(np.float32)
-    return {head.attribute: top_labels(head, matrix, CANDIDATES) for head in model.heads}
+    return scored(model.heads, np.stack(list(vectors.values())).astype(np.float32)) if vectors else {}

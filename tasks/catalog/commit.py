@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
+from fashion_clip.errors import SupersededError
 from fashion_clip.scoring import TopLabels
+from tasks.catalog import models
 from tasks.catalog.engine import clock, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing, insert_tuples_or_nothing, upsert
+from tasks.catalog.label_rows import label_rows
 from tasks.catalog.ledger import Claim
 from tasks.catalog.models import LabelSet
 from tasks.catalog.outcome import Outcome, PhotoRow
 from tasks.catalog.quarantine import write_quarantine
 from tasks.catalog.runs import take_up_again
 from tasks.catalog.tables import (
-    CANDIDATES,
-    SCORE_SCALE,
     contents,
     embeddings,
     labels,
@@ -27,8 +28,6 @@ from tasks.catalog.tables import (
     shards,
     work,
 )
-
-UNCALIBRATED = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ def commit_shard(
     Safe to repeat: if the connection broke at the commit and the rows are there, their counts are returned.
 
     Raises:
+        SupersededError: another label set is served meanwhile; nothing was written.
         CatalogError: the database refused; nothing was written.
     """
     with writing(engine) as connection:
@@ -105,6 +105,8 @@ def commit_shard(
         committed = _committed_before(connection, claim)
         if committed is not None:
             return committed
+        if models.keep_served(connection) != label_set.label_set_id:
+            raise SupersededError(f"label set {label_set.label_set_id} is served no more")
         finished = _take_off_work(connection, claim, [outcome.uri for outcome in result.outcomes])
         if not finished:
             return NOTHING
@@ -113,7 +115,8 @@ def commit_shard(
         embedded = _write_embeddings(connection, label_set, mine.embedded, content_ids)
         before = _photos_before(connection, finished)
         shard_id = _new_shard(connection, run_id, claim, now)
-        _write_labels(connection, label_set, shard_id, mine, content_ids)
+        labelled = [content_ids[digest] for digest in mine.labelled]
+        insert_tuples_or_nothing(connection, labels, label_rows(label_set, shard_id, labelled, mine.top))
         _write_photos(connection, shard_id, now, mine.outcomes, before, content_ids)
         anew = write_quarantine(connection, now, mine.outcomes, before)
         counts = _counts(mine.outcomes, embedded, before, content_ids, anew)
@@ -206,42 +209,6 @@ def _counts(
     ]
     quarantined = [outcome for outcome in outcomes if outcome.reason]
     return Counts(embedded, len(tagged), len(quarantined), newly_quarantined)
-
-
-def _write_labels(
-    connection: Connection,
-    label_set: LabelSet,
-    shard_id: int,
-    result: ShardResult,
-    content_ids: dict[str, int],
-) -> None:
-    ids = [content_ids[digest] for digest in result.labelled]
-    packed = {attribute: pack(top, label_set.label_ids[attribute]) for attribute, top in result.top.items()}
-    rows = [
-        (
-            label_set.label_set_id,
-            content_id,
-            label_set.attribute_ids[attribute],
-            shard_id,
-            UNCALIBRATED,
-            *candidates[position],
-        )
-        for position, content_id in enumerate(ids)
-        for attribute, candidates in packed.items()
-    ]
-    rows.sort()  # by key: transactions at once then wait for each other, and do not lock each other out
-    insert_tuples_or_nothing(connection, labels, rows)
-
-
-def pack(top: TopLabels, label_ids: Sequence[int]) -> list[list[int | None]]:
-    """A photo's candidate columns in the order of the labels table; scores in units of 1 / SCORE_SCALE."""
-    similarity, confidence = (
-        np.rint(score * SCORE_SCALE).astype(int) for score in (top.similarity, top.confidence)
-    )
-    columns = np.stack([np.asarray(label_ids)[top.index], similarity, confidence], axis=-1)
-    count, given = top.index.shape
-    missing = [None] * (3 * (CANDIDATES - given))
-    return [[*row, *missing] for row in columns.reshape(count, 3 * given).tolist()]
 
 
 def _write_photos(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
 
-from sqlalchemy import Connection, Engine, Table, insert, select, text
+from sqlalchemy import Connection, Engine, Table, insert, select, text, update
 
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision
@@ -60,6 +60,7 @@ class LabelSet:
     label_set_id: int
     encoder_id: int
     encoder_identity: str
+    dimension: int
     precision: Precision
     decode: Decode
     model_version: str
@@ -94,6 +95,70 @@ def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
         return _load(connection, label_set_id)
 
 
+@outlasts_outages
+def label_set_for(engine: Engine, current: LabelSet, taxonomy: Taxonomy) -> LabelSet:
+    """The label set of the same model for another taxonomy: begun, or as it was left.
+
+    Safe to repeat.
+    """
+    with writing(engine) as connection:
+        one_at_a_time(connection)
+        now = datetime.now(UTC)
+        row = {
+            "version": taxonomy.version,
+            "name": taxonomy.name,
+            "document": _document(taxonomy),
+            "created_at": now,
+        }
+        insert_or_nothing(connection, taxonomies, [row])
+        _name_labels(connection, taxonomy)
+        model = select(label_sets.c.model_version_id).where(label_sets.c.label_set_id == current.label_set_id)
+        key = {
+            "model_version_id": connection.execute(model).scalar_one(),
+            "taxonomy_id": connection.execute(
+                select(taxonomies.c.taxonomy_id).where(taxonomies.c.version == taxonomy.version)
+            ).scalar_one(),
+        }
+        insert_or_nothing(connection, label_sets, [{**key, "status": "building", "created_at": now}])
+        found = connection.execute(select(label_sets.c.label_set_id).filter_by(**key)).scalar_one()
+        return _load(connection, found)
+
+
+@outlasts_outages
+def label_set(engine: Engine, label_set_id: int) -> LabelSet:
+    """A label set by its id."""
+    with reading(engine) as connection:
+        return _load(connection, label_set_id)
+
+
+def keep_served(connection: Connection, moving: bool = False) -> int | None:
+    """The id of the served label set, which stays the served one until this transaction ends.
+
+    Whoever is `moving` the pointer is alone with it: all who keep it have committed by then.
+    """
+    query = select(served_label_set.c.label_set_id).with_for_update(read=not moving)
+    return connection.execute(query).scalar()
+
+
+def serve(connection: Connection, label_set: LabelSet, reason: str) -> None:
+    """Moves the pointer to a label set that is whole, in a transaction that called keep_served to move it."""
+    now = datetime.now(UTC)
+    mine = label_sets.c.label_set_id == label_set.label_set_id
+    connection.execute(
+        update(label_sets)
+        .where(mine, label_sets.c.status != "complete")
+        .values(status="complete", completed_at=now)
+    )
+    connection.execute(update(served_label_set).values(label_set_id=label_set.label_set_id))
+    connection.execute(update(served_log).where(served_log.c.served_to.is_(None)).values(served_to=now))
+    row = {"label_set_id": label_set.label_set_id, "served_from": now, "reason": reason}
+    connection.execute(insert(served_log).values(row))
+
+
+def _document(taxonomy: Taxonomy) -> str:
+    return json.dumps(taxonomy.to_document(), ensure_ascii=False)
+
+
 def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> int:
     now = datetime.now(UTC)
     encoder = {
@@ -111,11 +176,10 @@ def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> 
         "rung": "zero-shot",
         "created_at": now,
     }
-    document = json.dumps(taxonomy.to_document(), ensure_ascii=False)
     taxonomy_row = {
         "version": taxonomy.version,
         "name": taxonomy.name,
-        "document": document,
+        "document": _document(taxonomy),
         "created_at": now,
     }
     _name_labels(connection, taxonomy)
@@ -158,8 +222,9 @@ def _serve_first(connection: Connection, label_set_id: int) -> None:
 def _load(connection: Connection, label_set_id: int) -> LabelSet:
     row = connection.execute(
         text(
-            "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.precision, e.decode,"
-            " m.version AS model_version, m.fingerprint, m.checkpoint, t.document FROM label_sets s"
+            "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.dimension,"
+            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, t.document"
+            " FROM label_sets s"
             " JOIN model_versions m ON m.model_version_id = s.model_version_id"
             " JOIN encoders e ON e.encoder_id = m.encoder_id"
             " JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id WHERE s.label_set_id = :label_set_id"

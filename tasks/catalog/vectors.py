@@ -1,10 +1,12 @@
 """Embeddings in SQL: float16, as `halfvec` where PostgreSQL has pgvector, else as little-endian bytes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import LargeBinary
+from sqlalchemy import Connection, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
@@ -53,6 +55,33 @@ class Float16Vector(TypeDecorator[npt.NDArray[np.float16]]):
             return np.frombuffer(value, VECTOR)
         vector: npt.NDArray[np.float16] = value.to_numpy().astype(VECTOR)
         return vector
+
+
+@dataclass(frozen=True)
+class RawVectors:
+    """How a database hands out many vectors at once: an SQL expression, and what its bytes are.
+
+    Of `halfvec` that is what pgvector sends (two 16-bit numbers, then the values, big-endian): as text each
+    takes twelve times as long.
+    """
+
+    expression: str
+    dtype: np.dtype[np.float16]
+    header: int = 0
+
+    def matrix(self, raw: Sequence[bytes], dimension: int) -> npt.NDArray[np.float32]:
+        """float32 (len(raw), dimension)."""
+        values = np.frombuffer(b"".join(raw), self.dtype).reshape(len(raw), self.header + dimension)
+        return values[:, self.header :].astype(np.float32)
+
+
+def raw_vectors(connection: Connection, column: str) -> RawVectors:
+    """For a column of this database that is `embeddings.vector`, under whatever alias."""
+    if connection.dialect.name == "postgresql":
+        kind = connection.exec_driver_sql(_COLUMN_TYPE).first()
+        if kind is not None and kind[0] == "halfvec":
+            return RawVectors(f"halfvec_send({column})", np.dtype(">f2"), header=2)
+    return RawVectors(column, VECTOR)
 
 
 def adapt_connection(connection: Any, _record: object = None) -> None:

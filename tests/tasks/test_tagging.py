@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from fashion_clip.demo import MODEL_DIR
 from fashion_clip.encoder import ClipEncoder
 from fashion_clip.errors import SourceError
 from fashion_clip.scoring import top_labels
-from fashion_clip.taxonomy import Taxonomy
-from tasks import serving
-from tasks.catalog import ledger, plan
+from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
+from tasks import serving, tagging
+from tasks.catalog import ledger, models, plan
 from tasks.catalog.commit import Counts, commit_shard
 from tasks.catalog.engine import writing
 from tasks.catalog.vectors import VECTOR
@@ -308,6 +309,30 @@ def test_a_content_that_has_a_vector_and_no_labels_is_labelled_without_being_emb
     assert shop.tag_new() == Counts(embedded=0, tagged=1, quarantined=0)
     of_the_copy = "FROM catalog_labels WHERE uri LIKE '%copy.png' ORDER BY attribute"
     assert rows(engine, f"SELECT label, similarity, confidence {of_the_copy}") == before
+
+
+def test_photos_whose_labels_are_served_no_more_are_done_anew(
+    engine: Engine, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pointer moves while a shard is between its labels and its commit."""
+    put_photos(folder, 0, 5)
+    run_id = shop.scan()
+    other = parse_taxonomy({"name": "other", "attributes": {"mood": {"labels": ["warm", "cold"]}}})
+    label_set = models.label_set_for(engine, shop.tagger.model.label_set, other)
+
+    def switch_first(*given: Any) -> Counts:
+        with writing(engine) as connection:
+            models.serve(connection, label_set, "switched")
+        return commit_shard(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tagging, "commit_shard", switch_first)
+        assert tag_next(shop.tagger, run_id, 10) == 5
+    assert rows(engine, "SELECT COUNT(*) FROM photos") == [(0,)]
+    assert rows(engine, "SELECT claims, owner FROM work GROUP BY claims, owner") == [(0, None)]
+    anew = replace(shop.tagger, model=serving.load_model(label_set))
+    assert tag_next(anew, run_id, 10) == 5
+    assert rows(engine, "SELECT attribute, COUNT(*) FROM catalog_labels GROUP BY attribute") == [("mood", 5)]
 
 
 def test_no_photos_are_no_work(engine: Engine, shop: Shop) -> None:

@@ -10,19 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from sqlalchemy import Engine, select, text, update
 
 from fashion_clip.errors import CatalogError
-from fashion_clip.scoring import TopLabels
 from tasks.catalog import ledger, plan, tables
-from tasks.catalog.commit import Counts, ShardResult, commit_shard, known_contents, pack
+from tasks.catalog.commit import Counts, ShardResult, commit_shard, known_contents
 from tasks.catalog.engine import reading, writing
 from tasks.catalog.ledger import Claimed
 from tasks.catalog.models import LabelSet
 from tasks.catalog.outcome import Outcome
 from tasks.catalog.runs import record_listing, recorded, summary
-from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
 from tasks.sources import Listed
 from tests.catalogue_fixtures import contents_of, new_run, passing_catalogue, postgres_catalogue, rows
 from tests.servers.postgres import PostgresServer
@@ -268,39 +265,6 @@ def test_known_contents_tells_what_there_is_of_each(engine: Engine, label_set: L
     other = known_contents(engine, replace(label_set, encoder_id=99, label_set_id=99), [digest("shoe")])
     assert other[digest("shoe")].vector is None
     assert not other[digest("shoe")].labelled
-
-
-@st.composite
-def scores(draw: st.DrawFn) -> TopLabels:
-    shape = (draw(st.integers(0, 3)), draw(st.integers(1, CANDIDATES)))
-    index = draw(arrays.arrays(np.int32, shape, elements=st.integers(0, 9)))
-    similarity = draw(arrays.arrays(np.float32, shape, elements=st.floats(-1, 1, width=32)))
-    confidence = draw(arrays.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
-    return TopLabels(index, similarity, confidence)
-
-
-@settings(deadline=None)
-@given(scores())
-def test_scores_are_packed_by_rank_in_units_of_a_ten_thousandth(best: TopLabels) -> None:
-    label_ids = tuple(range(100, 110))
-    packed = pack(best, label_ids)
-    count, given_labels = best.index.shape
-    assert len(packed) == count
-    for i, row in enumerate(packed):
-        assert len(row) == 3 * CANDIDATES
-        for rank in range(1, CANDIDATES + 1):
-            values = row[3 * (rank - 1) : 3 * rank]
-            if rank > given_labels:
-                assert values == [None, None, None]
-                continue
-            label, similarity, confidence = values
-            assert None not in (label, similarity, confidence)
-            assert label == label_ids[best.index[i, rank - 1]]
-            assert isinstance(similarity, int)
-            assert isinstance(confidence, int)
-            assert 0 <= confidence <= SCORE_SCALE
-            assert abs(similarity / SCORE_SCALE - best.similarity[i, rank - 1]) <= 0.000_051
-            assert abs(confidence / SCORE_SCALE - best.confidence[i, rank - 1]) <= 0.000_051
 
 
 def typed(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

@@ -1,0 +1,41 @@
+"""Other labels for the whole catalogue: scored from stored embeddings, and served when all are there."""
+
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+
+from tasks import environment
+from tasks.catalog import relabelling, runs
+from tasks.catalog.runs import RunSummary
+from tasks.progress import Progress, shown
+from tasks.relabelling import begin_label_set, relabel_page, serve_label_set
+from tasks.serving import require_served
+
+
+@flow(name=relabelling.FLOW)
+def relabel_catalog(taxonomy: str | None = None) -> RunSummary:
+    """Labels every embedded photo for another taxonomy, without opening one, and serves the labels.
+
+    It may be interrupted anywhere; the next run goes on where it was.
+
+    Args:
+        taxonomy: a shipped taxonomy's name or a TOML file; FASHION_CLIP_TAXONOMY if left out.
+    """
+    engine, wanted = environment.catalogue(), environment.taxonomy_name(taxonomy)
+    current = require_served(engine)
+    with runs.recorded(engine, relabelling.FLOW, f"taxonomy {wanted}", flow_run.id) as run_id:
+        label_set_id = begin_label_set(run_id, wanted)
+        with shown(get_run_logger()) as progress:
+            progress.started(relabelling.embedded(engine, current))
+            while label_set_id != current.label_set_id:
+                _fill(run_id, label_set_id, progress)
+                if serve_label_set(run_id, label_set_id):
+                    break
+    return runs.summary(engine, run_id)
+
+
+def _fill(run_id: int, label_set_id: int, progress: Progress) -> None:
+    """A task a page, until nothing is lacking."""
+    after, labelled = 0, 1
+    while labelled:
+        after, labelled = relabel_page(run_id, label_set_id, after)
+        progress.advanced(labelled)
