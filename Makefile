@@ -28,8 +28,9 @@ check: .venv/made
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# BENCH=NAME .. chooses some, QUICK=--quick makes them small. For an otherwise idle machine; about 45 minutes.
 bench: .venv/made
-	$(BIN)/python -m benchmarks.catalog_at_scale
+	$(BIN)/python -m benchmarks $(QUICK) $(BENCH)
 
 # As root, on a machine with the services that .ci/install_services installs. TENTH=--tenth for a tenth of it.
 faults: .venv/made

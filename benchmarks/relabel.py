@@ -1,6 +1,6 @@
 """What it takes to label a million stored embeddings for another taxonomy, and to preview that.
 
-    python -m benchmarks.relabel [--photos N] [--folder DIR] [--database postgresql+psycopg://...]
+    python -m benchmarks.relabel [--photos N] [--database postgresql+psycopg://...]
 
 The catalogue is made up: unit vectors of 512 float16, and the shipped taxonomy of products with random
 directions for its labels. It is labelled once, then previewed and relabelled for the same labels with other
@@ -8,19 +8,16 @@ directions, by the functions that the command and the flow call, page by page. T
 file in no cache of the system's (Linux).
 """
 
-import argparse
 import resource
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from sqlalchemy import Engine, insert, text
 
-from benchmarks.catalog_data import insert_rows, printed, timed
+from benchmarks.catalog_data import Took, insert_rows, timed
 from benchmarks.catalog_layouts import drop_from_cache
+from benchmarks.report import Goal, arguments, machine, tell
 from fashion_clip.scoring import Head
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.catalog import models, relabelling, schema
@@ -34,61 +31,68 @@ from tasks.serving import scored
 
 DIMENSION = 512
 BLOCK = 10_000
-GOALS = {"relabel": 300.0, "preview": 30.0, "peak MB": 1_000.0}
+MOST_SECONDS, MOST_PREVIEW_SECONDS, MOST_MB = 300.0, 30.0, 1_000.0
 
 
 def main() -> None:
     """Prints one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--photos", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where the database is put (default: a temporary folder)")
-    parser.add_argument("--database", help="an empty database instead, by URL")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    parser.add_argument("--database", help="an empty database instead of a SQLite file, by URL")
+    options = parser.parse_args()
+    count = 20_000 if options.quick else options.photos
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "relabel.db"
-        engine = connect(arguments.database or f"sqlite:///{file}")
+        engine = connect(options.database or f"sqlite:///{file}")
         schema.upgrade(engine)
-        rows = measure(engine, file, arguments.photos)
+        took, written = measure(engine, file, count)
         engine.dispose()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows = [[what, str(seconds)] for what, seconds in took.items()]
+    rows += [["label rows written", f"{written:,}"], ["peak MB", f"{peak:.0f}"]]
+    goals = [
+        _goal("relabel, seconds", took["relabel"].clock, MOST_SECONDS),
+        _goal("preview of it, seconds", took["preview, cold"].clock, MOST_PREVIEW_SECONDS),
+        _goal("relabel, peak MB", peak, MOST_MB),
+    ]
     taxonomy = load_taxonomy("products")
     labels = sum(len(attribute.labels) for attribute in taxonomy.attributes)
-    title = f"{arguments.photos:,} embeddings x {len(taxonomy.attributes)} attributes, {labels} labels, "
-    Console(width=110).print(printed(title + engine.dialect.name, ["what", "measured", "goal"], rows))
+    title = f"{count:,} embeddings x {len(taxonomy.attributes)} attributes, {labels} labels, "
+    columns = ["", "seconds (of the processor)"]
+    tell(title + engine.dialect.name, columns, rows, goals, options.goals)
 
 
-def measure(engine: Engine, file: Path, count: int) -> list[list[str]]:
-    """(what, measured, goal), seconds with those of the processor in brackets."""
+def _goal(what: str, measured: float, most: float) -> Goal:
+    return Goal(what, f"<= {most:g}", f"{measured:.0f}", measured <= most)
+
+
+def measure(engine: Engine, file: Path, count: int) -> tuple[dict[str, Took], int]:
+    """What each step takes, and how many rows the relabelling wrote."""
     first = models.begin(
         engine,
         ModelFacts("made/up", "tower", "text", DIMENSION, "float32", "exact"),
         load_taxonomy("products"),
     )
-    rows = [["catalogue filled", str(timed(lambda: fill(engine, first, count))), ""]]
-    with _run(engine) as run_id:
-        heads = heads_of(first.taxonomy, 1)
-        rows.append(["first labels", str(timed(lambda: label(engine, run_id, first, heads))), ""])
-    other = heads_of(first.taxonomy, 2)
+    heads, other = heads_of(first.taxonomy, 1), heads_of(first.taxonomy, 2)
+    took = {"catalogue filled": timed(lambda: fill(engine, first, count))}
+    with recorded(engine, relabelling.FLOW, "benchmark", None) as run_id:
+        took["first labels"] = timed(lambda: label(engine, run_id, first, heads))
     if file.exists():
         drop_from_cache(file)
     for name in ("preview, cold", "preview, again"):
-        took = timed(lambda: preview(engine, first, other, lambda _: None))
-        rows.append([name, str(took), f"{GOALS['preview']:g}"])
-    second = models.label_set_for(engine, first, renamed(first.taxonomy))
-    with _run(engine) as run_id:
-        took = timed(lambda: label(engine, run_id, second, other))
-        rows.append(["relabel", str(took), f"{GOALS['relabel']:g}"])
-        served = timed(
-            lambda: relabelling.serve_if_whole(engine, run_id, second, lambda v: scored(other, v), "bench")
+        took[name] = timed(lambda: preview(engine, first, other, lambda _: None))
+    second = models.label_set_for(engine, first, Taxonomy("other", first.taxonomy.attributes))
+    with recorded(engine, relabelling.FLOW, "benchmark", None) as run_id:
+        took["relabel"] = timed(lambda: label(engine, run_id, second, other))
+        took["served, commits held off meanwhile"] = timed(
+            lambda: relabelling.serve_if_whole(
+                engine, run_id, second, lambda vectors: scored(other, vectors), "benchmark"
+            )
         )
-    rows.append(["served, all commits held off meanwhile", str(served), ""])
     with reading(engine) as connection:
-        count_rows = text("SELECT COUNT(*) FROM labels WHERE label_set_id = :id")
-        written = connection.execute(count_rows, {"id": second.label_set_id}).scalar_one()
-    rows.append(["label rows written", f"{written:,}", ""])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return [*rows, ["peak MB", f"{peak:.0f}", f"{GOALS['peak MB']:g}"]]
+        query = text("SELECT COUNT(*) FROM labels WHERE label_set_id = :id")
+        return took, connection.execute(query, {"id": second.label_set_id}).scalar_one()
 
 
 def fill(engine: Engine, label_set: LabelSet, count: int) -> None:
@@ -134,23 +138,12 @@ def heads_of(taxonomy: Taxonomy, seed: int) -> list[Head]:
     return heads
 
 
-def renamed(taxonomy: Taxonomy) -> Taxonomy:
-    """The same labels as another version."""
-    return Taxonomy(name="other", attributes=taxonomy.attributes)
-
-
 def label(engine: Engine, run_id: int, label_set: LabelSet, heads: list[Head]) -> None:
     """Labels all that lacks labels, as the flow does."""
     after = 0
     while (page := relabelling.lacking(engine, label_set, after)).content_ids:
         relabelling.write_labels(engine, run_id, label_set, page, scored(heads, page.vectors))
         after = page.content_ids[-1]
-
-
-@contextmanager
-def _run(engine: Engine) -> Iterator[int]:
-    with recorded(engine, relabelling.FLOW, "benchmark", None) as run_id:
-        yield run_id
 
 
 if __name__ == "__main__":

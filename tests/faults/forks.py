@@ -10,14 +10,15 @@ from tests.catalogue_fixtures import DEMO_MODEL
 
 
 def load_once() -> None:
-    """Loads the model where forks find it. One thread: a fork has no other threads than its own."""
+    """Loads the model where forks find it, by torch in one thread: a fork has no threads but its own."""
     import torch
 
     torch.set_num_threads(1)
+    os.environ |= {"FASHION_CLIP_RUNTIME": "torch", "FASHION_CLIP_PRECISION": "float32"}
     from fashion_clip.taxonomy import load_taxonomy
     from tasks import serving
 
-    encoder = serving._encoder(serving.checkpoint_name(DEMO_MODEL))
+    encoder = serving.load_chosen_encoder(DEMO_MODEL)
     serving._heads(encoder, load_taxonomy("demo"))
 
 

@@ -1,0 +1,89 @@
+"""What the benchmarks of `make bench` share: tables, goals and how they were met, what machine this is."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+SHARED = Path("../shared")
+LIBRARIES = ("torch", "transformers", "openvino", "sentence-transformers", "pillow", "prefect", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was wanted, what was measured, and whether that is it."""
+
+    what: str
+    goal: str
+    measured: str
+    met: bool
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small version, to see that it runs")
+    parser.add_argument("--goals", type=Path, help="a file to which the goals are written, as JSON")
+    parser.add_argument("--shared", type=Path, default=SHARED, help="where data/ and models/ lie")
+    return parser
+
+
+def tell(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    goals: Sequence[Goal],
+    file: Path | None,
+) -> None:
+    """Prints a table and the goals, and writes these to `file`."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+    print_goals(goals)
+    if file:
+        known = json.loads(file.read_text()) if file.exists() else []
+        file.write_text(json.dumps(known + [asdict(goal) for goal in goals]))
+
+
+def print_goals(goals: Sequence[Goal]) -> None:
+    """One line each."""
+    for goal in goals:
+        sign = "met" if goal.met else "MISSED"
+        console().print(f"{sign:7}{goal.what}: {goal.measured} (goal {goal.goal})", highlight=False)
+
+
+def console() -> Console:
+    """Wide enough for every table, whoever reads it."""
+    return Console(width=130)
+
+
+def machine() -> str:
+    """Versions, processor and cores, in one paragraph."""
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return f"{_processor()}, {cores} cores; Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+    return lines.get("model name\t", platform.machine()).strip()
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and the least and most."""
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
