@@ -20,7 +20,7 @@ demo: .venv/made
 	$(BIN)/fashion-clip demo
 
 test: .venv/made
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 check: .venv/made
 	$(BIN)/ruff check .

@@ -157,7 +157,7 @@ class _Pool:
                 raise RuntimeError("these Decoders are closed")
             if ended is not None:
                 ended.end()
-            self._running = {one for one in self._running if not one.ended()}
+                self._running.discard(ended)  # no other is asked: one that two threads ask may seem alive
             decoder = Decoder()
             self._running.add(decoder)
         decoder.begin(self._work)

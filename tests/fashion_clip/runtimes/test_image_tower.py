@@ -144,9 +144,9 @@ def test_processes_that_start_together_make_it_once(tmp_path: Path) -> None:
         "assert tower.converted(load_checkpoint(sys.argv[1]), 'c' * 64).is_file()\n"
     )
     command = [sys.executable, "-c", program, str(model)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [process.returncode for process in processes] == [0, 0]
     assert "".join(said).split() == ["made"]
 
 
