@@ -19,8 +19,9 @@ env: .venv/made
 demo: .venv/made
 	$(BIN)/fashion-clip demo
 
+# One thread a worker: matrix libraries that each take all cores make the tests several times as slow.
 test: .venv/made
-	$(BIN)/pytest -q -n auto --dist worksteal
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
 check: .venv/made
 	$(BIN)/ruff check .

@@ -49,7 +49,8 @@ from benchmarks.catalog_data import (
 from tasks.catalog import tables
 from tasks.catalog.engine import connect, reading, writing
 from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
-from tasks.catalog.views import DECISION, LATER_SHARD
+from tasks.catalog.view_terms import DECISION
+from tasks.catalog.views import LATER_SHARD
 
 LABEL_SETS = 3
 SLOTS = range(1, len(ATTRIBUTES) + 1)

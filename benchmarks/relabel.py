@@ -18,6 +18,7 @@ from sqlalchemy import Engine, insert, text
 from benchmarks.catalog_data import Took, insert_rows, timed
 from benchmarks.catalog_layouts import drop_from_cache
 from benchmarks.report import Goal, arguments, machine, tell
+from fashion_clip.labeller import Labeller
 from fashion_clip.scoring import Head
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.catalog import models, relabelling, schema
@@ -74,20 +75,25 @@ def measure(engine: Engine, file: Path, count: int) -> tuple[dict[str, Took], in
         ModelFacts("made/up", "tower", "text", DIMENSION, "float32", "exact"),
         load_taxonomy("products"),
     )
-    heads, other = heads_of(first.taxonomy, 1), heads_of(first.taxonomy, 2)
+    first_labeller, other = labeller_of(first.taxonomy, 1), labeller_of(first.taxonomy, 2)
     took = {"catalogue filled": timed(lambda: fill(engine, first, count))}
     with recorded(engine, relabelling.FLOW, "benchmark", None) as run_id:
-        took["first labels"] = timed(lambda: label(engine, run_id, first, heads))
+        took["first labels"] = timed(lambda: label(engine, run_id, first, first_labeller))
     if file.exists():
         drop_from_cache(file)
     for name in ("preview, cold", "preview, again"):
         took[name] = timed(lambda: preview(engine, first, other, lambda _: None))
-    second = models.label_set_for(engine, first, Taxonomy("other", first.taxonomy.attributes))
+    second = models.label_set_for(engine, first.model_version, Taxonomy("other", first.taxonomy.attributes))
     with recorded(engine, relabelling.FLOW, "benchmark", None) as run_id:
         took["relabel"] = timed(lambda: label(engine, run_id, second, other))
         took["served, commits held off meanwhile"] = timed(
             lambda: relabelling.serve_if_whole(
-                engine, run_id, second, lambda vectors: scored(other, vectors), "benchmark"
+                engine,
+                run_id,
+                second,
+                first.model_version,
+                lambda vectors: scored(other, vectors),
+                "benchmark",
             )
         )
     with reading(engine) as connection:
@@ -127,22 +133,22 @@ def fill(engine: Engine, label_set: LabelSet, count: int) -> None:
             )
 
 
-def heads_of(taxonomy: Taxonomy, seed: int) -> list[Head]:
-    """Heads whose labels lie in random directions."""
+def labeller_of(taxonomy: Taxonomy, seed: int) -> Labeller:
+    """Its labels lie in random directions."""
     draw = np.random.default_rng(seed)
     heads = []
     for attribute in taxonomy.attributes:
         weights = draw.standard_normal((len(attribute.labels), DIMENSION)).astype(np.float32)
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
         heads.append(Head(attribute.name, tuple(label.name for label in attribute.labels), weights, 100.0))
-    return heads
+    return Labeller(taxonomy, tuple(heads))
 
 
-def label(engine: Engine, run_id: int, label_set: LabelSet, heads: list[Head]) -> None:
+def label(engine: Engine, run_id: int, label_set: LabelSet, labeller: Labeller) -> None:
     """Labels all that lacks labels, as the flow does."""
     after = 0
     while (page := relabelling.lacking(engine, label_set, after)).content_ids:
-        relabelling.write_labels(engine, run_id, label_set, page, scored(heads, page.vectors))
+        relabelling.write_labels(engine, run_id, label_set, page, scored(labeller, page.vectors))
         after = page.content_ids[-1]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import classify, db, demo, export, quarantine, relabel, runs, tag
+from cli import calibrate, classify, db, demo, evaluate, export, quarantine, relabel, runs, tag, truth
 from cli.output import fail
 from fashion_clip.errors import FashionClipError, UsageError
 
@@ -19,9 +19,12 @@ app = typer.Typer(
 app.command("classify")(classify.classify)
 app.command("tag")(tag.tag)
 app.command("relabel")(relabel.relabel)
+app.command("calibrate")(calibrate.calibrate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("runs")(runs.runs)
 app.command("export")(export.export)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(truth.app, name="truth")
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 

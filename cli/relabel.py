@@ -1,7 +1,7 @@
 """`fashion-clip relabel`: other labels for the whole catalogue, from stored embeddings."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +10,9 @@ from cli.output import fail, one_line, print_json, print_table
 from cli.prefect_setup import prepare_prefect
 
 if TYPE_CHECKING:
+    from fashion_clip.labeller import Labeller
     from tasks.catalog.relabel_preview import AttributePreview, Preview
+    from tasks.serving import ServedModel
 
 
 def relabel(
@@ -59,23 +61,34 @@ def _relabel(taxonomy: str, as_json: bool, debug: bool) -> None:
 
 
 def _preview(taxonomy: str, as_json: bool) -> None:
-    from fashion_clip.scoring import zero_shot_heads
     from fashion_clip.taxonomy import load_taxonomy
+    from tasks import environment
+    from tasks.serving import labeller_for, load_model, require_served
+
+    model = load_model(require_served(environment.catalogue()))
+    wanted = load_taxonomy(taxonomy)
+    found = preview_of(model, labeller_for(model.encoder, wanted, model.label_set.calibration))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print_preview(found)
+
+
+def preview_of(model: "ServedModel", labeller: "Labeller") -> "Preview":
+    """What another labeller would change, found with a progress bar."""
     from tasks import environment
     from tasks.catalog import relabelling
     from tasks.catalog.relabel_preview import preview
     from tasks.progress import shown
-    from tasks.serving import load_model, require_served
 
     engine = environment.catalogue()
-    model = load_model(require_served(engine))
-    heads = zero_shot_heads(model.encoder, load_taxonomy(taxonomy))
     with shown(logging.getLogger(__name__)) as progress:
         progress.started(relabelling.embedded(engine, model.label_set))
-        found = preview(engine, model.label_set, heads, progress.advanced)
-    if as_json:
-        print_json(found.as_dict())
-        return
+        return preview(engine, model.label_set, labeller, progress.advanced)
+
+
+def print_preview(found: "Preview") -> None:
+    """Totals, then each attribute's most frequent changes."""
     _print_totals(found)
     for attribute in found.attributes:
         _print_changes(attribute)
@@ -84,12 +97,20 @@ def _preview(taxonomy: str, as_json: bool) -> None:
 def _print_totals(found: "Preview") -> None:
     print(f"{found.pictures} pictures would be relabelled; nothing has been written")
     rows = [
-        (one.attribute, one.pictures, one.changed, f"{one.changed / max(one.pictures, 1):.1%}")
+        (one.attribute, one.pictures, one.changed, *map(_share_of(one.pictures), _parts(one)))
         for one in found.attributes
     ]
-    print_table(("attribute", "pictures", "changed", "share"), rows)
+    print_table(("attribute", "pictures", "changed", "share", "accepted now", "accepted then"), rows)
     _print_names("new", found.new)
     _print_names("no longer labelled", found.dropped)
+
+
+def _parts(one: "AttributePreview") -> tuple[int, int, int]:
+    return one.changed, one.accepted, one.accepted_then
+
+
+def _share_of(pictures: int) -> Callable[[int], str]:
+    return lambda part: f"{part / max(pictures, 1):.1%}"
 
 
 def _print_names(what: str, attributes: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,16 @@ from fashion_clip.taxonomy import Attribute, Taxonomy
 
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
+
+
+class Decision(IntEnum):
+    """What becomes of a label. All but the first two are for a person to look at, and say why."""
+
+    UNCALIBRATED = 0
+    ACCEPTED = 1
+    UNCERTAIN = 2
+    UNKNOWN = 3  # the photo is like none of the catalogue's
+    CONFLICT = 4  # it cannot stand below the label that the parent attribute has
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +42,18 @@ class Head:
 class TopLabels:
     """The k best labels of each of n embeddings, best first; every array is (n, k).
 
-    index: int32, into Head.labels. similarity: float32 cosine, -1..1. confidence: float32 softmax over all
-    labels of the attribute, 0..1.
+    index: int32, into Head.labels. similarity: float32 cosine, -1..1. confidence: float32 probability among
+    all labels of the attribute, 0..1. decision: int8 (n,), values of `Decision`.
     """
 
     index: npt.NDArray[np.int32]
     similarity: npt.NDArray[np.float32]
     confidence: npt.NDArray[np.float32]
+    decision: npt.NDArray[np.int8]
 
-    def rows(self, rows: Sequence[int]) -> "TopLabels":
+    def rows(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> "TopLabels":
         """Those of some of the embeddings."""
-        return TopLabels(self.index[rows], self.similarity[rows], self.confidence[rows])
+        return TopLabels(self.index[rows], self.similarity[rows], self.confidence[rows], self.decision[rows])
 
 
 def zero_shot_heads(encoder: "ClipEncoder", taxonomy: Taxonomy) -> tuple[Head, ...]:
@@ -63,13 +75,31 @@ def top_labels(head: Head, embeddings: npt.NDArray[np.float32], k: int = 5) -> T
     Of equal similarities the label that stands first in the head comes first.
     """
     similarity = embeddings @ head.weights.T
-    confidence = _softmax(similarity * np.float32(head.scale))
-    index = _best(similarity, min(k, len(head.labels)))
+    confidence = np.exp(log_softmax(similarity * np.float32(head.scale)))
+    return ranked(similarity, similarity, confidence, k)
+
+
+def ranked(
+    order: npt.NDArray[np.float32],
+    similarity: npt.NDArray[np.float32],
+    confidence: npt.NDArray[np.float32],
+    k: int,
+) -> TopLabels:
+    """The k labels that come first in `order`; all arrays are (n, labels). Nothing is decided of them."""
+    index = _best(order, min(k, order.shape[1]))
     return TopLabels(
         index=index.astype(np.int32),
         similarity=np.take_along_axis(similarity, index, axis=1),
         confidence=np.take_along_axis(confidence, index, axis=1),
+        decision=np.full(len(index), Decision.UNCALIBRATED, dtype=np.int8),
     )
+
+
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The logarithms of the probabilities that logits (n, labels) stand for."""
+    shifted = logits - logits.max(axis=1, keepdims=True)  # without the maximum exp overflows at 89
+    logs: npt.NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
 
 
 def _best(similarity: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
@@ -97,9 +127,3 @@ def _unit_mean(vectors: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.flo
     mean = np.mean(vectors, axis=0)
     unit: npt.NDArray[np.float32] = mean / np.linalg.norm(mean)
     return unit
-
-
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # without the maximum exp overflows at 89
-    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return shares

@@ -15,6 +15,7 @@ from tasks.catalog import ledger, runs
 from tasks.catalog.models import served
 from tasks.catalog.runs import RunSummary
 from tasks.nightly import (
+    draw_audit_sample,
     prepare_model,
     publish_summary,
     refuse_too_many_failures,
@@ -62,6 +63,7 @@ def nightly_tagging(
                     progress.started(planned)
                     _tag_all(run_id, spec, model, progress)
             refuse_too_many_failures(run_id)
+            draw_audit_sample(run_id)
     except QuarantineError:
         with suppress(Exception):  # nothing may hide why the run failed
             publish_summary(run_id, spec)

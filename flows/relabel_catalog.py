@@ -12,23 +12,27 @@ from tasks.serving import require_served
 
 
 @flow(name=relabelling.FLOW)
-def relabel_catalog(taxonomy: str | None = None) -> RunSummary:
-    """Labels every embedded photo for another taxonomy, without opening one, and serves the labels.
+def relabel_catalog(taxonomy: str | None = None, model_version: str | None = None) -> RunSummary:
+    """Labels every embedded photo for another taxonomy or calibration, without opening one, and serves that.
 
     It may be interrupted anywhere; the next run goes on where it was.
 
     Args:
-        taxonomy: a shipped taxonomy's name or a TOML file; FASHION_CLIP_TAXONOMY if left out.
+        taxonomy: a shipped taxonomy's name or a TOML file; the one that is served where a model is given,
+            else FASHION_CLIP_TAXONOMY.
+        model_version: a registered version with the champion's embeddings; the champion if left out.
     """
-    engine, wanted = environment.catalogue(), environment.taxonomy_name(taxonomy)
+    engine = environment.catalogue()
+    wanted = taxonomy if model_version else environment.taxonomy_name(taxonomy)
     current = require_served(engine)
-    with runs.recorded(engine, relabelling.FLOW, f"taxonomy {wanted}", flow_run.id) as run_id:
-        label_set_id = begin_label_set(run_id, wanted)
+    told = f"taxonomy {wanted}" if wanted else f"model {model_version}"
+    with runs.recorded(engine, relabelling.FLOW, told, flow_run.id) as run_id:
+        label_set_id = begin_label_set(run_id, wanted, model_version)
         with shown(get_run_logger()) as progress:
             progress.started(relabelling.embedded(engine, current))
             while label_set_id != current.label_set_id:
                 _fill(run_id, label_set_id, progress)
-                if serve_label_set(run_id, label_set_id):
+                if serve_label_set(run_id, label_set_id, current.model_version):
                     break
     return runs.summary(engine, run_id)
 

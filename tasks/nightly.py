@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from fashion_clip.errors import CatalogError, QuarantineError, SourceError
 from tasks import environment, summary
-from tasks.catalog import plan, runs
+from tasks.catalog import audit, plan, runs
 from tasks.catalog.models import served
 from tasks.catalog.plan import Findings
 from tasks.catalog.runs import RunSummary
@@ -77,6 +77,12 @@ def tag_shard(run_id: int, source: str, model: str | None) -> int:
     decoders = environment.decoders(loaded.encoder.preprocessing)
     tagger = Tagger(engine, environment.source(source), loaded, decoders, chosen.product_id)
     return tag_next(tagger, run_id, chosen.shard_size)
+
+
+@task(name="draw-audit-sample", cache_policy=NO_CACHE)
+def draw_audit_sample(run_id: int) -> int:
+    """Draws photos of the run for people to look at; returns how many."""
+    return audit.draw(environment.catalogue(), run_id, settings().audit_photos)
 
 
 def refuse_too_many_failures(run_id: int) -> None:

@@ -21,10 +21,10 @@ class Progress(Protocol):
 
 
 @contextmanager
-def shown(logger: "Logger | LoggerAdapter[Any]") -> Iterator[Progress]:
+def shown(logger: "Logger | LoggerAdapter[Any]", doing: str = "tagging") -> Iterator[Progress]:
     """A progress bar on stderr if that is a terminal, otherwise lines to `logger`."""
     if not sys.stderr.isatty():
-        yield _Lines(logger)
+        yield _Lines(logger, doing)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -38,7 +38,7 @@ def shown(logger: "Logger | LoggerAdapter[Any]") -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar)
+        yield _Bar(bar, doing)
 
 
 class _Rate:
@@ -54,8 +54,9 @@ class _Rate:
 
 
 class _Bar:
-    def __init__(self, bar: Any):
+    def __init__(self, bar: Any, doing: str):
         self._bar = bar
+        self._doing = doing
         self._task = bar.add_task("listing photos", total=None, rate="")
         self._rate = _Rate()
 
@@ -64,7 +65,7 @@ class _Bar:
 
     def started(self, total: int) -> None:
         self._rate = _Rate()
-        self._bar.reset(self._task, description="tagging", total=total, completed=0, rate="")
+        self._bar.reset(self._task, description=self._doing, total=total, completed=0, rate="")
 
     def advanced(self, photos: int) -> None:
         self._rate.done += photos
@@ -72,8 +73,9 @@ class _Bar:
 
 
 class _Lines:
-    def __init__(self, logger: "Logger | LoggerAdapter[Any]"):
+    def __init__(self, logger: "Logger | LoggerAdapter[Any]", doing: str):
         self._logger = logger
+        self._doing = doing
         self._rate = _Rate()
         self._told = time.monotonic()
 
@@ -85,7 +87,7 @@ class _Lines:
     def started(self, total: int) -> None:
         self._rate = _Rate()
         self._rate.total = total
-        self._logger.info("%d photos to tag", total)
+        self._logger.info("%s %d photos", self._doing, total)
 
     def advanced(self, photos: int) -> None:
         self._rate.done += photos

@@ -1,6 +1,5 @@
 """From the label set that the catalogue serves to a loaded model, the same for every flow."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
+from fashion_clip.calibration import Calibration
 from fashion_clip.errors import UsageError
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision, Runtime
@@ -21,16 +21,17 @@ from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
+    from fashion_clip.labeller import Labeller
     from fashion_clip.scoring import Head, TopLabels
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A label set, the encoder that its embeddings come from, and a head for each of its attributes."""
+    """A label set, the encoder that its embeddings come from, and what makes labels of them."""
 
     label_set: LabelSet
     encoder: "ClipEncoder"
-    heads: tuple["Head", ...]
+    labeller: "Labeller"
 
 
 def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> None:
@@ -59,7 +60,7 @@ def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> 
             )
     if model is None or checkpoint_name(model) == served.checkpoint:
         return
-    if _facts(_encoder_of(served, model)).fingerprint != served.fingerprint:
+    if facts_of(_encoder_of(served, model), served.calibration).fingerprint != served.fingerprint:
         raise UsageError(
             f"this catalogue is served by model {served.model_version} ({served.checkpoint!r}), "
             f"not by {model!r}; leave the option out, {another}"
@@ -73,7 +74,7 @@ def begin_catalogue(engine: Engine, model: str | None, taxonomy: str | None) -> 
         CheckpointError, TaxonomyError: either cannot be loaded.
     """
     wanted: Taxonomy = load_taxonomy(taxonomy or DEFAULT_TAXONOMY)
-    return models.begin(engine, _facts(load_chosen_encoder(model)), wanted)
+    return models.begin(engine, facts_of(load_chosen_encoder(model)), wanted)
 
 
 def require_served(engine: Engine) -> LabelSet:
@@ -95,12 +96,12 @@ def load_model(label_set: LabelSet, model: str | None = None) -> ServedModel:
     """
     name = model or label_set.checkpoint
     encoder = _encoder_of(label_set, name)
-    if _facts(encoder).fingerprint != label_set.fingerprint:
+    if facts_of(encoder, label_set.calibration).fingerprint != label_set.fingerprint:
         raise UsageError(
             f"the checkpoint {name!r} has changed since the catalogue registered it as "
             f"{label_set.model_version}; put the registered weights back"
         )
-    return ServedModel(label_set, encoder, _heads(encoder, label_set.taxonomy))
+    return ServedModel(label_set, encoder, labeller_for(encoder, label_set.taxonomy, label_set.calibration))
 
 
 def load_chosen_encoder(model: str | None) -> "ClipEncoder":
@@ -120,11 +121,18 @@ def load_chosen_encoder(model: str | None) -> "ClipEncoder":
     )
 
 
-def scored(heads: "Sequence[Head]", vectors: npt.NDArray[np.float32]) -> "dict[str, TopLabels]":
+def scored(labeller: "Labeller", vectors: npt.NDArray[np.float32]) -> "dict[str, TopLabels]":
     """Attribute -> the labels to be stored of vectors, float32 (n, dimension)."""
-    from fashion_clip.scoring import top_labels
+    from fashion_clip.labeller import label
 
-    return {head.attribute: top_labels(head, vectors, CANDIDATES) for head in heads}
+    return label(labeller, vectors, CANDIDATES)
+
+
+def labeller_for(encoder: "ClipEncoder", taxonomy: Taxonomy, calibration: Calibration | None) -> "Labeller":
+    """What makes labels of the encoder's vectors."""
+    from fashion_clip.labeller import Labeller
+
+    return Labeller(taxonomy, _heads(encoder, taxonomy), calibration)
 
 
 def checkpoint_name(model: str) -> str:
@@ -133,7 +141,8 @@ def checkpoint_name(model: str) -> str:
     return str(folder.resolve()) if folder.exists() else model
 
 
-def _facts(encoder: "ClipEncoder") -> ModelFacts:
+def facts_of(encoder: "ClipEncoder", calibration: Calibration | None = None) -> ModelFacts:
+    """What identifies the model that an encoder and a calibration are."""
     return ModelFacts(
         encoder.name,
         encoder.identity,
@@ -141,6 +150,7 @@ def _facts(encoder: "ClipEncoder") -> ModelFacts:
         encoder.dimension,
         encoder.precision,
         encoder.decode,
+        calibration,
     )
 
 

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     shard_size: int = Field(256, ge=1, le=4096)
     max_vanished: float = Field(0.10, ge=0, le=1)
     max_quarantined: float = Field(0.05, ge=0, le=1)
+    audit_photos: int = Field(20, ge=0)  # drawn of each run's, for people to look at
     # Larger photos go to quarantine: by their size before they are read, by their header before decoding.
     max_bytes: int = Field(MAX_BYTES, ge=1)
     max_pixels: int = Field(MAX_PIXELS, ge=1)

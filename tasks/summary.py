@@ -1,20 +1,20 @@
 """A run's artifact in the Prefect UI: counts, label distribution, the photos it was least sure of."""
 
 import base64
-import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
 from fashion_clip.contact_sheet import TILE, contact_sheet
-from fashion_clip.decode import decode_image
-from fashion_clip.errors import ImageError, SourceError
+from fashion_clip.errors import SourceError
 from tasks.catalog.engine import outlasts_outages, reading
 from tasks.catalog.models import LabelSet
 from tasks.catalog.runs import RunSummary
 from tasks.catalog.tables import SCORE_SCALE
 from tasks.sources import Source
+from tasks.thumbnails import thumbnail
 
 LEAST_SURE = 12
 TOP_LABELS = 8
@@ -82,21 +82,14 @@ def least_sure(engine: Engine, run_id: int, label_set: LabelSet) -> list[Unsure]
 
 
 def unsure_sheet(source: Source, unsure: Sequence[Unsure]) -> bytes | None:
-    """A contact sheet of them as a JPEG; None if there are none, or none can be read any more.
-
-    They are decoded in this process: only the very bytes that a decoder's process has survived.
-    """
+    """A contact sheet of them as a JPEG; None if there are none, or none can be read any more."""
     tiles = []
-    for photo in unsure:
-        try:
-            data = source.read(photo.uri).data
-            if hashlib.sha256(data).hexdigest() != photo.sha256:
-                continue
-            picture = decode_image(data)
-        except (ImageError, SourceError):
-            continue
-        picture.thumbnail((TILE, TILE))  # a dozen whole photos would take a gigabyte
-        tiles.append((picture, (photo.label, f"{photo.confidence:.0%} sure", source.key(photo.uri))))
+    with suppress(SourceError):
+        for photo in unsure:
+            picture = thumbnail(source, photo.uri, photo.sha256, TILE)
+            if picture is not None:
+                caption = (photo.label, f"{photo.confidence:.0%} sure", source.key(photo.uri))
+                tiles.append((picture, caption))
     return contact_sheet(tiles) if tiles else None
 
 
@@ -132,14 +125,14 @@ def _distribution(attribute: str, counts: Sequence[LabelCount]) -> str:
     found = [count for count in counts if count.attribute == attribute]
     if not found:
         return ""
-    rows = [f"| {_cell(count.label)} | {count.photos} |" for count in found[:TOP_LABELS]]
+    rows = [f"| {cell(count.label)} | {count.photos} |" for count in found[:TOP_LABELS]]
     rest = sum(count.photos for count in found[TOP_LABELS:])
     if rest:
         rows.append(f"| {len(found) - TOP_LABELS} other labels | {rest} |")
-    return "\n".join((f"## {_cell(attribute)}", "", "| label | photos |", "|---|---:|", *rows))
+    return "\n".join((f"## {cell(attribute)}", "", "| label | photos |", "|---|---:|", *rows))
 
 
-def _cell(name: str) -> str:
-    """A name from a taxonomy as plain text in a Markdown table."""
+def cell(name: str) -> str:
+    """A name from outside as plain text in a Markdown table."""
     escaped = "".join("\\" + c if c in "\\`*_[]()<>#!|~" else c for c in name)
     return " ".join(escaped.split())

@@ -211,4 +211,4 @@ def _result(model: ServedModel, shard: _Shard) -> ShardResult:
 
 
 def _labels(model: ServedModel, vectors: Mapping[str, np.ndarray]) -> dict[str, TopLabels]:
-    return scored(model.heads, np.stack(list(vectors.values())).astype(np.float32)) if vectors else {}
+    return scored(model.labeller, np.stack(list(vectors.values())).astype(np.float32)) if vectors else {}

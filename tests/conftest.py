@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = (
     "1"  # no test reaches for the network; read when huggingface_hub is first imported
 )
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # nor does a server that they start
 
 from typing import TYPE_CHECKING
 

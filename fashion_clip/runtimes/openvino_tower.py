@@ -41,6 +41,10 @@ class OpenVinoTower:
         self._model = _openvino().Core().compile_model(converted(checkpoint, identity), "CPU", settings)
         self._streams = ThreadPoolExecutor(streams, thread_name_prefix="stream")
         self._of_thread = threading.local()
+        # OpenVINO's binding fills tables of its own at their first use, and two threads that both came first
+        # would wait for each other for ever: one for the table, the other for Python's lock.
+        first = np.zeros((1, *checkpoint.preprocessing.output_size, 3), dtype=np.uint8)
+        self._streams.submit(self._infer, first).result()
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]

@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, Transaction, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from tenacity import (
@@ -174,6 +174,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One snapshot to read from. Raises CatalogError as `writing` does."""
     with _reported(engine), engine.connect() as connection:
         yield connection
+
+
+@contextmanager
+def by_itself(engine: Engine) -> Iterator[Connection]:
+    """A connection that nobody has had or will have: its temporary tables go with it. It begins by reading.
+
+    Raises CatalogError as `writing` does.
+    """
+    with _reported(engine), engine.connect() as connection:
+        connection.detach()
+        yield connection
+
+
+@contextmanager
+def writing_now(connection: Connection) -> Iterator[Transaction]:
+    """`writing` on a connection that has read so far; its temporary tables are kept."""
+    connection.commit()
+    with connection.execution_options(writes=True).begin() as transaction:
+        yield transaction
 
 
 @contextmanager

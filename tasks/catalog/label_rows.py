@@ -10,8 +10,6 @@ from fashion_clip.scoring import TopLabels
 from tasks.catalog.models import LabelSet
 from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
 
-UNCALIBRATED = 0
-
 Row = tuple[int | None, ...]
 
 
@@ -32,10 +30,11 @@ def label_rows(
             ids,
             repeat(attribute_id),
             repeat(shard_id),
-            repeat(UNCALIBRATED),
-            *_columns(top[attribute].rows(order), label_set.label_ids[attribute]),
+            best.decision.tolist(),
+            *_columns(best, label_set.label_ids[attribute]),
         )
         for attribute_id, attribute in sorted((label_set.attribute_ids[name], name) for name in top)
+        for best in (top[attribute].rows(order),)
     ]
     return list(chain.from_iterable(zip(*by_attribute, strict=True)))
 

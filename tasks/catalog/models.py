@@ -9,6 +9,8 @@ from pathlib import PurePath
 
 from sqlalchemy import Connection, Engine, Table, insert, select, text, update
 
+from fashion_clip.calibration import Calibration, parse_calibration
+from fashion_clip.errors import UsageError
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision
 from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
@@ -39,11 +41,14 @@ class ModelFacts:
     dimension: int
     precision: Precision
     decode: Decode
+    calibration: Calibration | None = None
 
     @property
     def fingerprint(self) -> str:
         """sha256 hex over all that the answers depend on."""
         parts = ["zero-shot", self.encoder_identity, self.text_identity]
+        if self.calibration is not None:
+            parts.append(self.calibration.version)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
@@ -66,6 +71,7 @@ class LabelSet:
     model_version: str
     fingerprint: str
     checkpoint: str
+    calibration: Calibration | None
     taxonomy: Taxonomy
     attribute_ids: dict[str, int]
     label_ids: dict[str, tuple[int, ...]]
@@ -96,14 +102,21 @@ def begin(engine: Engine, model: ModelFacts, taxonomy: Taxonomy) -> LabelSet:
 
 
 @outlasts_outages
-def label_set_for(engine: Engine, current: LabelSet, taxonomy: Taxonomy) -> LabelSet:
-    """The label set of the same model for another taxonomy: begun, or as it was left.
+def label_set_for(engine: Engine, model_version: str, taxonomy: Taxonomy) -> LabelSet:
+    """The label set of a registered model for a taxonomy: begun, or as it was left. Safe to repeat.
 
-    Safe to repeat.
+    Raises:
+        UsageError: no such model is registered.
     """
     with writing(engine) as connection:
         one_at_a_time(connection)
         now = datetime.now(UTC)
+        model = select(model_versions.c.model_version_id).where(model_versions.c.version == model_version)
+        model_version_id = connection.execute(model).scalar()
+        if model_version_id is None:
+            raise UsageError(
+                f"no model {model_version!r} is registered; see SELECT version FROM model_history"
+            )
         row = {
             "version": taxonomy.version,
             "name": taxonomy.name,
@@ -112,9 +125,8 @@ def label_set_for(engine: Engine, current: LabelSet, taxonomy: Taxonomy) -> Labe
         }
         insert_or_nothing(connection, taxonomies, [row])
         _name_labels(connection, taxonomy)
-        model = select(label_sets.c.model_version_id).where(label_sets.c.label_set_id == current.label_set_id)
         key = {
-            "model_version_id": connection.execute(model).scalar_one(),
+            "model_version_id": model_version_id,
             "taxonomy_id": connection.execute(
                 select(taxonomies.c.taxonomy_id).where(taxonomies.c.version == taxonomy.version)
             ).scalar_one(),
@@ -122,6 +134,28 @@ def label_set_for(engine: Engine, current: LabelSet, taxonomy: Taxonomy) -> Labe
         insert_or_nothing(connection, label_sets, [{**key, "status": "building", "created_at": now}])
         found = connection.execute(select(label_sets.c.label_set_id).filter_by(**key)).scalar_one()
         return _load(connection, found)
+
+
+@outlasts_outages
+def register_calibrated(engine: Engine, parent: LabelSet, facts: ModelFacts) -> str:
+    """Registers the model of a label set with another calibration; returns its version. Safe to repeat."""
+    with writing(engine) as connection:
+        one_at_a_time(connection)
+        known = select(model_versions.c.model_version_id).where(
+            model_versions.c.version == parent.model_version
+        )
+        row = {
+            "version": facts.version,
+            "fingerprint": facts.fingerprint,
+            "checkpoint": facts.checkpoint,
+            "encoder_id": parent.encoder_id,
+            "rung": "calibrate",
+            "parent_id": connection.execute(known).scalar_one(),
+            "created_at": datetime.now(UTC),
+            "calibration": facts.calibration.to_json() if facts.calibration else None,
+        }
+        insert_or_nothing(connection, model_versions, [row])
+    return facts.version
 
 
 @outlasts_outages
@@ -223,7 +257,8 @@ def _load(connection: Connection, label_set_id: int) -> LabelSet:
     row = connection.execute(
         text(
             "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.dimension,"
-            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, t.document"
+            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, m.calibration,"
+            " t.document"
             " FROM label_sets s"
             " JOIN model_versions m ON m.model_version_id = s.model_version_id"
             " JOIN encoders e ON e.encoder_id = m.encoder_id"
@@ -233,9 +268,11 @@ def _load(connection: Connection, label_set_id: int) -> LabelSet:
     ).one()
     fields = dict(row._mapping)
     taxonomy = parse_taxonomy(json.loads(fields.pop("document")))
+    calibration = fields.pop("calibration")
     attribute_ids = _attribute_ids(connection, taxonomy)
     return LabelSet(
         **fields,
+        calibration=None if calibration is None else parse_calibration(calibration),
         taxonomy=taxonomy,
         attribute_ids=attribute_ids,
         label_ids=_label_ids(connection, taxonomy, attribute_ids),

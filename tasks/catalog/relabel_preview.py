@@ -1,6 +1,6 @@
 """What a relabelling would change: the labels that are served against those that would be."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, select, text
 
-from fashion_clip.scoring import Head
+from fashion_clip.labeller import Labeller, label
+from fashion_clip.scoring import Decision, Head
 from tasks.catalog.engine import outlasts_outages, reading
 from tasks.catalog.models import LabelSet
 from tasks.catalog.relabelling import PAGE, Page, page_of_vectors
@@ -32,11 +33,16 @@ class Change:
 
 @dataclass(frozen=True)
 class AttributePreview:
-    """pictures: that have a label of the attribute now. changes: the MOST_SHOWN most frequent."""
+    """pictures: that have a label of the attribute now. changes: the MOST_SHOWN most frequent.
+
+    accepted: pictures whose label is accepted now; accepted_then: whose label would be.
+    """
 
     attribute: str
     pictures: int
     changed: int
+    accepted: int
+    accepted_then: int
     changes: tuple[Change, ...]
 
 
@@ -59,6 +65,8 @@ class _Tally:
     """Of one attribute: (label_id before, place in the head after) -> pictures, and the first of them."""
 
     pictures: int = 0
+    accepted: int = 0
+    accepted_then: int = 0
     pairs: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
     def add(self, content_ids: Ints, before: Ints, after: Ints) -> None:
@@ -71,29 +79,33 @@ class _Tally:
             self.pairs.setdefault(divmod(code, width), [0, content_id])[0] += count
 
 
-def preview(
-    engine: Engine, current: LabelSet, heads: Sequence[Head], on_page: Callable[[int], None]
-) -> Preview:
-    """Scores all stored vectors with other heads and compares their best labels with the served ones.
+def preview(engine: Engine, current: LabelSet, labeller: Labeller, on_page: Callable[[int], None]) -> Preview:
+    """Labels all stored vectors in another way and compares that with what is served.
 
     on_page is told how many pictures each page had.
     """
     names = {label_id: name for name, label_id in _names(current)}
-    shared = [head for head in heads if head.attribute in current.attribute_ids]
+    shared = [head for head in labeller.heads if head.attribute in current.attribute_ids]
     tallies = {head.attribute: _Tally() for head in shared}
     pictures = 0
     for page, served in _pages(engine, current):
         pictures += len(page.content_ids)
-        ids = np.asarray(page.content_ids)
+        ids, top = np.asarray(page.content_ids), label(labeller, page.vectors, k=1)
         for head in shared:
             mine = served[served[:, 1] == current.attribute_ids[head.attribute]]
             content_ids, before = mine[:, 0], mine[:, 2]
-            after = (page.vectors[np.searchsorted(ids, content_ids)] @ head.weights.T).argmax(axis=1)
+            rows = np.searchsorted(ids, content_ids)
+            after = top[head.attribute].index[rows, 0].astype(np.int64)
             changed = _differ(names, head, before, after)
-            tallies[head.attribute].pictures += len(content_ids)
-            tallies[head.attribute].add(content_ids[changed], before[changed], after[changed])
+            tally = tallies[head.attribute]
+            tally.pictures += len(content_ids)
+            tally.accepted += int(np.count_nonzero(mine[:, 3] == Decision.ACCEPTED))
+            tally.accepted_then += int(
+                np.count_nonzero(top[head.attribute].decision[rows] == Decision.ACCEPTED)
+            )
+            tally.add(content_ids[changed], before[changed], after[changed])
         on_page(len(page.content_ids))
-    now, then = set(current.attribute_ids), {head.attribute for head in heads}
+    now, then = set(current.attribute_ids), {head.attribute for head in labeller.heads}
     return Preview(
         pictures,
         tuple(_told(engine, names, head, tallies[head.attribute]) for head in shared),
@@ -120,9 +132,9 @@ def _pages(engine: Engine, current: LabelSet) -> Iterator[tuple[Page, Ints]]:
 
 @outlasts_outages
 def _page(engine: Engine, current: LabelSet, after: int) -> tuple[Page, Ints]:
-    """A page of vectors and the served labels of its contents: (content_id, attribute_id, label_id) a row."""
+    """A page of vectors, and the served labels: (content_id, attribute_id, label_id, decision) a row."""
     query = text(
-        "SELECT content_id, attribute_id, label_1 FROM labels WHERE label_set_id = :label_set_id"
+        "SELECT content_id, attribute_id, label_1, decision FROM labels WHERE label_set_id = :label_set_id"
         " AND content_id > :after AND content_id <= :last ORDER BY content_id, attribute_id"
     )
     with reading(engine) as connection:
@@ -130,7 +142,7 @@ def _page(engine: Engine, current: LabelSet, after: int) -> tuple[Page, Ints]:
         last = page.content_ids[-1] if page.content_ids else after
         values = {"label_set_id": current.label_set_id, "after": after, "last": last}
         served = np.fromiter(chain.from_iterable(connection.execute(query, values)), np.int64)
-    return page, served.reshape(-1, 3)
+    return page, served.reshape(-1, 4)
 
 
 def _differ(names: dict[int, str], head: Head, before: Ints, after: Ints) -> npt.NDArray[np.bool_]:
@@ -149,7 +161,12 @@ def _told(engine: Engine, names: dict[int, str], head: Head, tally: _Tally) -> A
         for (before, after), (count, content_id) in ranked[:MOST_SHOWN]
     )
     return AttributePreview(
-        head.attribute, tally.pictures, sum(count for count, _ in tally.pairs.values()), changes
+        head.attribute,
+        tally.pictures,
+        sum(count for count, _ in tally.pairs.values()),
+        tally.accepted,
+        tally.accepted_then,
+        changes,
     )
 
 

@@ -125,17 +125,21 @@ def _insert_labels(
 
 
 @outlasts_outages
-def serve_if_whole(engine: Engine, run_id: int, label_set: LabelSet, scored: Scored, reason: str) -> bool:
+def serve_if_whole(
+    engine: Engine, run_id: int, label_set: LabelSet, champion: str, scored: Scored, reason: str
+) -> bool:
     """Labels the few contents that came meanwhile and serves the set; False if they are more than a page.
 
+    champion: the model that was served when the set was begun.
+
     Raises:
-        CatalogError: another model is served than the one whose labels these are.
+        CatalogError: another one is served by now.
     """
     with writing(engine) as connection:
         served_id = models.keep_served(connection, moving=True)
         if served_id == label_set.label_set_id:
             return True
-        _refuse_other_model(connection, served_id, label_set)
+        _refuse_other_model(connection, served_id, champion)
         page = _lacking(connection, label_set, 0, PAGE + 1)
         if len(page.content_ids) > PAGE:
             return False
@@ -145,14 +149,14 @@ def serve_if_whole(engine: Engine, run_id: int, label_set: LabelSet, scored: Sco
     return True
 
 
-def _refuse_other_model(connection: Connection, served_id: int | None, label_set: LabelSet) -> None:
+def _refuse_other_model(connection: Connection, served_id: int | None, champion: str) -> None:
     query = text(
         "SELECT m.version FROM label_sets s JOIN model_versions m ON m.model_version_id = s.model_version_id"
         " WHERE s.label_set_id = :label_set_id"
     )
-    champion = connection.execute(query, {"label_set_id": served_id}).scalar()
-    if champion != label_set.model_version:
+    now = connection.execute(query, {"label_set_id": served_id}).scalar()
+    if now != champion:
         raise CatalogError(
-            f"model {champion} was promoted while labels of {label_set.model_version} were made; nothing was "
-            "served. Relabel again: fashion-clip relabel"
+            f"model {now} was promoted while labels were made in place of {champion}'s; nothing was served. "
+            "Relabel again: fashion-clip relabel"
         )

@@ -176,6 +176,14 @@ def record_listing(engine: Engine, run_id: int, source: str, listed: int, ignore
         connection.execute(update(runs).where(runs.c.run_id == run_id).values(values))
 
 
+@outlasts_outages
+def sources(engine: Engine) -> list[str]:
+    """The URIs of all sources that a run has listed, the last one first."""
+    query = select(runs.c.source).where(runs.c.listed.is_not(None)).group_by(runs.c.source)
+    with reading(engine) as connection:
+        return list(connection.execute(query.order_by(func.max(runs.c.run_id).desc())).scalars())
+
+
 def summary(engine: Engine, run_id: int) -> RunSummary:
     """One run of `run_history`."""
     return _select(engine, "WHERE run_id = :run_id", {"run_id": run_id})[0]

@@ -13,11 +13,13 @@ of the same bytes share one embedding and one set of label rows.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -206,6 +208,7 @@ embeddings = Table(
 )
 
 # A row is never updated: whatever changes a model's answers makes another fingerprint and another version.
+# calibration: JSON, see fashion_clip.calibration; null for a model whose confidences are as they come.
 model_versions = Table(
     "model_versions",
     metadata,
@@ -217,6 +220,7 @@ model_versions = Table(
     Column("rung", Text, nullable=False),
     Column("parent_id", Integer, ForeignKey("model_versions.model_version_id")),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("calibration", Text),
 )
 
 taxonomies = Table(
@@ -290,8 +294,92 @@ def _candidate_columns() -> list[Column[int]]:
     ]
 
 
+# What people say a photo shows (product_id ''), or a product whatever the photo (photo_id 0): a photo keeps
+# its truth when its product is called otherwise. The latest row of a photo or product and attribute counts;
+# earlier ones tell of conflicts. label_id is null where no label fits. chosen: how the photo came to be seen;
+# only what was drawn at random, with a known probability, tells of the rest.
+truths = Table(
+    "truths",
+    metadata,
+    _key("truth_id"),
+    Column("product_id", Text, nullable=False),
+    Column("photo_id", Integer, nullable=False, index=True),
+    _ref("attributes.attribute_id"),
+    _ref("label_names.label_id", nullable=True),
+    Column("chosen", Text, nullable=False),
+    Column("inclusion_probability", Double),
+    Column("given_by", Text, nullable=False),
+    Column("given_at", UtcDateTime, nullable=False),
+    Column("imported_at", UtcDateTime, nullable=False),
+    UniqueConstraint("product_id", "photo_id", "attribute_id", "given_by", "given_at"),
+    CheckConstraint("chosen IN ('random', 'review', 'unsampled')", name="chosen"),
+    CheckConstraint("(chosen = 'random') = (inclusion_probability IS NOT NULL)", name="sampled"),
+)
+
+# Photos of a run drawn at random to be looked at, each with the probability that it had to be drawn.
+audit_samples = Table(
+    "audit_samples",
+    metadata,
+    Column("photo_id", Integer, ForeignKey("photos.photo_id"), primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.run_id"), primary_key=True),
+    Column("inclusion_probability", Double, nullable=False),
+    Column("drawn_at", UtcDateTime, nullable=False),
+)
+
+# A model on a data set, or on the truth of the catalogue. Names stand as text, since a data set may have
+# labels of its own. document: all figures as JSON.
+evaluations = Table(
+    "evaluations",
+    metadata,
+    _key("evaluation_id"),
+    _ref("runs.run_id"),
+    Column("evaluated_at", UtcDateTime, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("taxonomy_version", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    UniqueConstraint("run_id", "model"),
+)
+
+
+def _of_evaluation(*names: str) -> list[Column[Any]]:
+    evaluation = Column("evaluation_id", Integer, ForeignKey("evaluations.evaluation_id"), primary_key=True)
+    return [evaluation, *(Column(name, Text, primary_key=True) for name in names)]
+
+
+def _figures(*names: str) -> list[Column[float]]:
+    return [Column(name, Double, nullable=False) for name in names]
+
+
+evaluation_attributes = Table(
+    "evaluation_attributes",
+    metadata,
+    *_of_evaluation("attribute"),
+    Column("n", Integer, nullable=False),
+    *_figures("accuracy", "ci_low", "ci_high", "top5", "macro_f1", "weighted_f1"),
+    *_figures("calibration_error", "coverage_at_95"),
+)
+
+evaluation_labels = Table(
+    "evaluation_labels",
+    metadata,
+    *_of_evaluation("attribute", "label"),
+    Column("support", Integer, nullable=False),
+    Column("predicted", Integer, nullable=False),
+    *_figures("precision", "recall", "f1"),
+)
+
+evaluation_slices = Table(
+    "evaluation_slices",
+    metadata,
+    *_of_evaluation("attribute", "slice", "value"),
+    Column("n", Integer, nullable=False),
+    *_figures("accuracy", "ci_low", "ci_high"),
+)
+
+
 # No foreign keys here: twenty million rows are written by one function, in the transaction that makes the
-# rows they name. decision: 0 uncalibrated, 1 accepted, 2 review.
+# rows they name. decision: see fashion_clip.scoring.Decision.
 labels = Table(
     "labels",
     metadata,

@@ -5,15 +5,9 @@ exist: joins whose columns a query does not ask for can then be left out, and SQ
 (an INNER JOIN of names makes a look-up by uri 74 ms instead of 0.02 at 50,000 photos).
 """
 
-from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
-
-
-def _score(column: str) -> str:
-    """A stored score as a double: PostgreSQL would make a decimal of a plain quotient."""
-    return f"CAST({column} AS DOUBLE PRECISION) / {SCORE_SCALE}"
-
-
-DECISION = "CASE l.decision WHEN 1 THEN 'accepted' WHEN 2 THEN 'review' ELSE 'uncalibrated' END"
+from tasks.catalog.tables import CANDIDATES
+from tasks.catalog.truth_views import PHOTO_TRUTHS, REVIEW_QUEUE, TRUTH_VERDICTS
+from tasks.catalog.view_terms import DECISION, score
 
 # The later of "the content was labelled" and "the photo was bound to this content".
 LATER_SHARD = "CASE WHEN l.shard_id > p.shard_id THEN l.shard_id ELSE p.shard_id END"
@@ -24,7 +18,7 @@ LEFT JOIN taxonomies t ON t.taxonomy_id = s.taxonomy_id"""
 
 CATALOG_LABELS = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
-       {_score("l.similarity_1")} AS similarity, {_score("l.confidence_1")} AS confidence,
+       {score("l.similarity_1")} AS similarity, {score("l.confidence_1")} AS confidence,
        {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
        h.run_id, h.committed_at AS tagged_at
 FROM served_label_set v
@@ -47,7 +41,7 @@ RANKS = " UNION ALL ".join(f"SELECT {k} AS rank" for k in range(1, CANDIDATES + 
 
 LABEL_CANDIDATES = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, r.rank, n.name AS label,
-       {_score(_by_rank("similarity"))} AS similarity, {_score(_by_rank("confidence"))} AS confidence,
+       {score(_by_rank("similarity"))} AS similarity, {score(_by_rank("confidence"))} AS confidence,
        m.version AS model_version, t.version AS taxonomy_version
 FROM served_label_set v
 JOIN photos p ON p.vanished_at IS NULL
@@ -73,7 +67,7 @@ LEFT JOIN attributes a ON a.attribute_id = n.attribute_id"""
 # photo showed another.
 LABEL_HISTORY = f"""
 SELECT p.uri, p.product_id, c.sha256, a.name AS attribute, n.name AS label,
-       {_score("l.similarity_1")} AS similarity, {_score("l.confidence_1")} AS confidence,
+       {score("l.similarity_1")} AS similarity, {score("l.confidence_1")} AS confidence,
        {DECISION} AS decision, m.version AS model_version, t.version AS taxonomy_version,
        h.run_id, h.committed_at AS tagged_at,
        CASE WHEN h.committed_at > g.served_from THEN h.committed_at ELSE g.served_from END AS served_from,
@@ -123,6 +117,21 @@ FROM runs r
 LEFT JOIN (SELECT run_id, SUM(embedded) AS embedded, SUM(tagged) AS tagged, SUM(quarantined) AS quarantined
            FROM shards GROUP BY run_id) h ON h.run_id = r.run_id"""
 
+EVALUATION_HISTORY = """
+SELECT e.evaluation_id, e.evaluated_at, e.data, e.model, e.taxonomy_version, f.attribute, f.n, f.accuracy,
+       f.ci_low, f.ci_high, f.top5, f.macro_f1, f.weighted_f1, f.calibration_error, f.coverage_at_95, e.run_id
+FROM evaluations e JOIN evaluation_attributes f ON f.evaluation_id = e.evaluation_id"""
+
+LABEL_ACCURACY = """
+SELECT e.evaluation_id, e.evaluated_at, e.data, e.model, e.taxonomy_version, f.attribute, f.label, f.support,
+       f.predicted, f.precision, f.recall, f.f1, e.run_id
+FROM evaluations e JOIN evaluation_labels f ON f.evaluation_id = e.evaluation_id"""
+
+SLICE_ACCURACY = """
+SELECT e.evaluation_id, e.evaluated_at, e.data, e.model, e.taxonomy_version, f.attribute, f.slice, f.value,
+       f.n, f.accuracy, f.ci_low, f.ci_high, e.run_id
+FROM evaluations e JOIN evaluation_slices f ON f.evaluation_id = e.evaluation_id"""
+
 VIEWS = {
     "catalog_labels": CATALOG_LABELS,
     "label_candidates": LABEL_CANDIDATES,
@@ -131,4 +140,10 @@ VIEWS = {
     "quarantined_images": QUARANTINED_IMAGES,
     "model_history": MODEL_HISTORY,
     "run_history": RUN_HISTORY,
+    "photo_truths": PHOTO_TRUTHS,
+    "truth_verdicts": TRUTH_VERDICTS,
+    "review_queue": REVIEW_QUEUE,
+    "evaluation_history": EVALUATION_HISTORY,
+    "label_accuracy": LABEL_ACCURACY,
+    "slice_accuracy": SLICE_ACCURACY,
 }

@@ -1,9 +1,11 @@
 """Where photos come from. A source lists its photos in the order of their URIs and reads one at a time."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from fashion_clip.decode import MAX_BYTES
 from fashion_clip.errors import UsageError
@@ -89,6 +91,13 @@ def open_source(spec: str, suffixes: frozenset[str], max_bytes: int = MAX_BYTES)
         f"source {spec!r}: expected the path of a folder or of a .parquet file, s3://BUCKET/PREFIX, "
         "or hf://NAME:SPLIT"
     )
+
+
+def spec_of(uri: str) -> str:
+    """What `open_source` opens the source of that URI by."""
+    scheme, _, rest = uri.partition("://")
+    path = os.fsdecode(unquote_to_bytes(rest))
+    return path.rstrip("/") or "/" if scheme in ("file", "parquet") else f"{scheme}://{path.rstrip('/')}"
 
 
 def _local(spec: str, suffixes: frozenset[str], max_bytes: int) -> Source:

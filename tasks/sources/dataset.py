@@ -90,9 +90,30 @@ class DatasetSource:
 
     def listing(self) -> Iterator[Listed]:
         """See `Source`. No picture is looked at; two rows of one name are a SourceError."""
-        self.ignored = 0
+        rows, order = self._fresh_state()
+        for uri, _ in self._photos(rows, order):
+            yield Listed(uri, rows.token)
+
+    def table(self) -> tuple[list[str], dict[str, list[str]]]:
+        """The URIs of a listing, and what its rows hold beside pictures, as text: column -> values.
+
+        Columns of lists and of other pictures are left out; the text is empty where there is no value.
+        """
+        rows, order = self._fresh_state()
+        uris, numbers = [], []
+        for uri, row in self._photos(rows, order):
+            uris.append(uri)
+            numbers.append(row)
+        return uris, {column: rows.texts(column, numbers) for column in rows.values}
+
+    def _fresh_state(self) -> "tuple[Rows, array[int]]":
         with self._lock:
-            rows, order = self._state = self._load_state()
+            self._state = self._load_state()
+            return self._state
+
+    def _photos(self, rows: Rows, order: "array[int]") -> Iterator[tuple[str, int]]:
+        """URI and number of each row that is a photo, in the order of URIs; the others are counted."""
+        self.ignored = 0
         for row in order:
             name = rows.name(row)
             uri = self.uri + encoded(name.encode())
@@ -100,7 +121,7 @@ class DatasetSource:
             if other or len(uri) > LONGEST_URI:
                 self.ignored += 1
             else:
-                yield Listed(uri, rows.token)
+                yield uri, row
 
     def read(self, uri: str) -> Photo:
         """See `Source`. A path in a row is not followed: what comes from outside opens no file here."""

@@ -6,9 +6,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,17 @@ _NAME_TYPES = re.compile(r"string|large_string|string_view|u?int\d+")
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set in one state: chunked Arrow columns of struct<bytes, path> and, if any, of names."""
+    """A data set in one state: chunked Arrow columns of struct<bytes, path> and, if any, of names.
+
+    values: the columns that hold one plain value a row, by name. classes: what the numbers of some of them
+    stand for.
+    """
 
     pictures: Any
     names: Any
     token: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def name(self, row: int) -> str:
         """What the photo in that row is called."""
@@ -38,6 +44,22 @@ class Rows:
         for chunk in self.names.chunks:
             for name in chunk.to_pylist():
                 yield None if name in (None, "") else str(name)
+
+    def texts(self, column: str, rows: Sequence[int]) -> list[str]:
+        """What some rows hold in a column of `values`; the empty text where there is nothing."""
+        values = self.values[column].take(rows).to_pylist()
+        classes = self.classes.get(column)
+        return [_text(value, classes) for value in values]
+
+
+def _text(value: object, classes: Sequence[str] | None) -> str:
+    if value is None or value != value:  # a missing number is often stored as NaN
+        return ""
+    if classes is not None and isinstance(value, int):
+        return classes[value] if 0 <= value < len(classes) else ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with a gap is stored as floats
+    return str(value)
 
 
 def rows_of_hub(uri: str, name: str, split: str) -> Rows:
@@ -125,11 +147,14 @@ def _datasets() -> Any:
 
 def _rows(uri: str, dataset: Any, token: str) -> Rows:
     """The columns that matter. Raises SourceError if none holds pictures."""
-    column = _picture_column(uri, dataset.features)
+    features = dataset.features
+    column = _picture_column(uri, features)
     pictures = dataset.select_columns([column]).cast_column(column, _datasets().Image(decode=False))
-    named = [name for name in NAME_COLUMNS if _can_be_name(dataset.features.get(name))]
+    named = [name for name in NAME_COLUMNS if _can_be_name(features.get(name))]
     names = dataset.data.column(named[0]) if named else None
-    return Rows(pictures.data.column(column), names, token)
+    classes = {name: feature.names for name, feature in features.items() if hasattr(feature, "names")}
+    values = {name: dataset.data.column(name) for name in features if _is_plain(features[name])}
+    return Rows(pictures.data.column(column), names, token, values, classes)
 
 
 def _picture_column(uri: str, features: dict[str, Any]) -> str:
@@ -148,6 +173,12 @@ def _picture_column(uri: str, features: dict[str, Any]) -> str:
         if found:
             raise SourceError(f"{uri!r}: of the columns {found} one must be called 'image'")
     raise SourceError(f"{uri!r}: no column holds pictures, of {list(features)}; expected struct<bytes, path>")
+
+
+def _is_plain(feature: Any) -> bool:
+    from datasets import ClassLabel, Value
+
+    return isinstance(feature, ClassLabel | Value) and "binary" not in feature.dtype
 
 
 def _can_be_name(feature: Any) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from pyarrow import parquet
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from tasks.catalog import audit
+from tasks.catalog.engine import writing
 from tests.catalogue_fixtures import Tagged
 from tests.cli.conftest import Finished, finished, started
 from tests.tasks.test_export import COLUMNS, add_photos
@@ -106,6 +108,64 @@ def test_an_empty_catalogue_is_told(catalogue: Engine, run: Run) -> None:
         assert list(csv.reader(lines)) == [COLUMNS]
     told = json.loads(run("export", "labels.parquet", "--json").out)
     assert told == {"file": "labels.parquet", "rows": 0, "photos": 0}
+
+
+@pytest.fixture
+def drawn(tagged: Tagged) -> int:
+    """3 photos, with 2 labels each, are drawn to be looked at."""
+    return audit.draw(tagged.engine, tagged.run_id, 3)
+
+
+def test_a_review_sheet_is_told_with_what_to_do_next(export: Run, drawn: int) -> None:
+    ended = export("sheet.csv", "--review")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines() == [
+        "'sheet.csv': 6 labels of 3 photos to look at",
+        "when it is filled in: fashion-clip truth import FILE.csv",
+    ]
+    page = export("sheet.html", "--review", "--limit", "4", "--attribute", "category")
+    assert page.out.startswith("'sheet.html': 3 labels of 3 photos to look at, 3 with their pictures\n")
+    assert Path("sheet.html").read_text().startswith("<!doctype html>")
+    told = json.loads(export("sheet.csv", "--review", "--limit", "1", "--force", "--json").out)
+    assert told == {"file": "sheet.csv", "rows": 1, "photos": 1, "pictures": None}
+
+
+def test_nothing_to_look_at_is_told(export: Run) -> None:
+    ended = export("sheet.csv", "--review")
+    assert (ended.code, ended.out) == (0, "'sheet.csv': nothing waits to be looked at\n")
+
+
+def test_a_source_that_is_away_is_told_and_the_sheet_written(export: Run, drawn: int, tagged: Tagged) -> None:
+    with writing(tagged.engine) as connection:
+        for table, column in (("runs", "source"), ("photos", "uri")):
+            moved = f"UPDATE {table} SET {column} = REPLACE({column}, :old, 'file:///away/')"
+            connection.execute(text(moved), {"old": tagged.folder.as_uri() + "/"})
+    ended = export("sheet.html", "--review")
+    assert ended.code == 0
+    assert ended.err == (
+        "fashion-clip: no pictures from one source: source '/away' does not exist; give the folder that "
+        "holds the photos\n"
+    )
+    assert ended.out.startswith("'sheet.html': 6 labels of 3 photos to look at, 0 with their pictures\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["sheet.parquet", "--review"], "expected .csv or .html"),
+        (["labels.html"], "expected .csv or .parquet"),
+        (["labels.csv", "--limit", "5"], "--limit goes with --review"),
+        (["sheet.csv", "--review", "--limit", "0"], ""),
+        (["sheet.csv", "--review", "--attribute", "colour"], "no attribute 'colour'"),
+    ],
+)
+def test_a_sheet_that_cannot_be_is_2_and_nothing_is_written(
+    export: Run, arguments: list[str], told: str
+) -> None:
+    ended = export(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert list(Path().iterdir()) == []
 
 
 def test_a_name_cannot_forge_a_line(export: Run) -> None:

@@ -51,9 +51,11 @@ def _assert_alike(found: str, told: str) -> None:
 def test_the_commands_and_options_exist(run: Callable[..., Finished]) -> None:
     shell = "\n".join(re.findall(r"```(?:sh|cron)\n(.*?)```", TEXT, re.DOTALL))
     commands = re.findall(r"fashion-clip (\w+)(.*)", shell)
-    assert {name for name, _ in commands} == {"tag", "runs", "relabel", "classify", "quarantine", "export"}
+    assert {name for name, _ in commands} == {
+        "tag", "runs", "relabel", "classify", "quarantine", "export", "evaluate", "truth", "calibrate",
+    }  # fmt: skip
     for name, rest in commands:
-        group = [name, rest.split()[0]] if name == "quarantine" else [name]
+        group = [name, rest.split()[0]] if name in ("quarantine", "truth") else [name]
         help_text = run(*group, "--help").out
         for option in re.findall(r"--[\w-]+", rest):
             assert option in help_text

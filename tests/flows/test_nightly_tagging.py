@@ -368,7 +368,34 @@ def test_a_broken_feed_fails_the_run_and_what_it_did_is_kept(folder: Path, catal
     [artifact] = artifacts(str(failed.prefect_flow_run_id))
     assert "# Run 1: failed" in artifact.data
     assert flow_run(str(failed.prefect_flow_run_id)).state.is_failed()
+    assert rows(catalogue, "SELECT * FROM audit_samples") == []
     assert counts(night(folder)) == {"listed": 23, "known": 23}  # told once, not every night
+    assert drawn(catalogue) == {failed.run_id: (20, 1.0)}  # the next run drew for it
+
+
+def drawn(engine: Engine) -> dict[int, tuple[int, float]]:
+    """Run -> how many of its photos were drawn, and with which probability."""
+    query = "SELECT run_id, COUNT(*), MIN(inclusion_probability) FROM audit_samples GROUP BY run_id"
+    return {run_id: (photos, probability) for run_id, photos, probability in rows(engine, query)}
+
+
+def test_each_night_draws_from_what_it_tagged_and_people_are_asked(
+    folder: Path, catalogue: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASHION_CLIP_AUDIT_PHOTOS", "3")
+    put_photos(folder, 0, 8)
+    first = night(folder)
+    assert drawn(catalogue) == {first.run_id: (3, 3 / 8)}
+    put_photos(folder, 8, 10)
+    second = night(folder)
+    night(folder)
+    assert drawn(catalogue) == {first.run_id: (3, 3 / 8), second.run_id: (2, 1.0)}
+    asked = rows(catalogue, "SELECT reason, COUNT(DISTINCT uri), COUNT(*) FROM review_queue GROUP BY reason")
+    assert asked == [("audit", 5, 10)]
+    monkeypatch.setenv("FASHION_CLIP_AUDIT_PHOTOS", "0")
+    put_photos(folder, 10, 12)
+    night(folder)
+    assert len(drawn(catalogue)) == 2
 
 
 def test_the_share_that_may_fail_is_settable(

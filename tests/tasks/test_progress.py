@@ -30,13 +30,13 @@ def everything_written_to(terminal: int) -> str:
 
 def test_without_a_terminal_the_start_and_the_end_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with progress.shown(LOGGER) as shown:
+    with progress.shown(LOGGER, "evaluating") as shown:
         shown.listed(5_000)
         shown.started(3)
         shown.advanced(2)
         shown.advanced(1)
     told = messages(caplog)
-    assert told[0] == "3 photos to tag"
+    assert told[0] == "evaluating 3 photos"
     assert told[1].startswith("3 of 3 photos, ")
     assert told[1].endswith(" photos/s")
     assert len(told) == 2
@@ -56,7 +56,7 @@ def test_a_long_run_tells_now_and_then(
         shown.advanced(40)
         shown.advanced(1)
     told = messages(caplog)
-    assert told[:3] == ["listed 5000 photos", "listed 10000 photos", "100 photos to tag"]
+    assert told[:3] == ["listed 5000 photos", "listed 10000 photos", "tagging 100 photos"]
     assert told[3].startswith("40 of 100 photos")
     assert len(told) == 4
 

@@ -52,8 +52,9 @@ def test_what_cannot_be_loaded_leaves_the_catalogue_empty(
 
 def test_the_loaded_model_has_a_head_for_each_attribute(label_set: LabelSet) -> None:
     model = serving.load_model(label_set)
-    assert [head.attribute for head in model.heads] == [a.name for a in label_set.taxonomy.attributes]
-    for head, attribute in zip(model.heads, label_set.taxonomy.attributes, strict=True):
+    names = [attribute.name for attribute in label_set.taxonomy.attributes]
+    assert [head.attribute for head in model.labeller.heads] == names
+    for head, attribute in zip(model.labeller.heads, label_set.taxonomy.attributes, strict=True):
         assert head.labels == tuple(label.name for label in attribute.labels)
         assert len(head.labels) == len(label_set.label_ids[head.attribute])
     assert model.encoder.identity == label_set.encoder_identity
@@ -62,7 +63,7 @@ def test_the_loaded_model_has_a_head_for_each_attribute(label_set: LabelSet) -> 
 def test_a_model_is_loaded_once_in_a_process(label_set: LabelSet) -> None:
     first, second = serving.load_model(label_set), serving.load_model(label_set, DEMO_MODEL)
     assert first.encoder is second.encoder
-    assert first.heads is second.heads
+    assert first.labeller.heads is second.labeller.heads
 
 
 @pytest.mark.parametrize("model", [None, DEMO_MODEL, DEMO_MODEL + "/"])
@@ -79,7 +80,7 @@ def test_the_same_checkpoint_under_another_path_is_the_same_model(
     serving.check_request(label_set, str(model_copy), None)
     moved = serving.load_model(label_set, str(model_copy))
     there = serving.load_model(label_set)
-    for head, same in zip(moved.heads, there.heads, strict=True):
+    for head, same in zip(moved.labeller.heads, there.labeller.heads, strict=True):
         assert np.array_equal(head.weights, same.weights)
 
 

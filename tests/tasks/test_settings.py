@@ -23,6 +23,7 @@ def test_the_defaults_need_no_environment() -> None:
         ("SHARD_SIZE", "0", "greater than or equal to 1"),
         ("SHARD_SIZE", "4097", "less than or equal to 4096"),
         ("SHARD_SIZE", "many", "integer"),
+        ("AUDIT_PHOTOS", "-1", "greater than or equal to 0"),
         ("MAX_VANISHED", "-0.1", "greater than or equal to 0"),
         ("MAX_VANISHED", "10", "less than or equal to 1"),
         ("MAX_VANISHED", "nan", "less than or equal to 1"),

@@ -158,7 +158,7 @@ def test_scores_are_those_that_the_core_gives_for_the_stored_vectors(tagged: Tag
     matrix = np.stack([np.frombuffer(vector, VECTOR) for _, vector in stored]).astype(np.float32)
     assert np.linalg.norm(matrix, axis=1) == pytest.approx(1, abs=0.002)
     expected = {}
-    for head in model.heads:
+    for head in model.labeller.heads:
         best = top_labels(head, matrix)
         for row, (sha256, _) in enumerate(stored):
             for rank, index in enumerate(best.index[row]):
@@ -318,7 +318,7 @@ def test_photos_whose_labels_are_served_no_more_are_done_anew(
     put_photos(folder, 0, 5)
     run_id = shop.scan()
     other = parse_taxonomy({"name": "other", "attributes": {"mood": {"labels": ["warm", "cold"]}}})
-    label_set = models.label_set_for(engine, shop.tagger.model.label_set, other)
+    label_set = models.label_set_for(engine, shop.tagger.model.label_set.model_version, other)
 
     def switch_first(*given: Any) -> Counts:
         with writing(engine) as connection:

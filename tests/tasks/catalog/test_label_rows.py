@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fashion_clip.scoring import TopLabels
+from fashion_clip.scoring import Decision, TopLabels
 from tasks.catalog.label_rows import label_rows
 from tasks.catalog.models import LabelSet
 from tasks.catalog.tables import CANDIDATES, SCORE_SCALE, labels
@@ -26,7 +26,8 @@ def scores(draw: st.DrawFn, count: int) -> TopLabels:
     index = draw(arrays(np.int32, shape, elements=st.integers(0, 9)))
     similarity = draw(arrays(np.float32, shape, elements=st.floats(-1, 1, width=32)))
     confidence = draw(arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
-    return TopLabels(index, similarity, confidence)
+    decision = draw(arrays(np.int8, count, elements=st.sampled_from(list(map(int, Decision)))))
+    return TopLabels(index, similarity, confidence, decision)
 
 
 @settings(deadline=None)
@@ -40,7 +41,7 @@ def test_every_score_stands_in_its_column(data: st.DataObject, content_ids: list
     for name, best in top.items():
         for i, content_id in enumerate(content_ids):
             row = found[content_id, IDS[name]]
-            assert (row["shard_id"], row["decision"]) == (7, 0)
+            assert (row["shard_id"], row["decision"]) == (7, best.decision[i])
             for rank in range(1, CANDIDATES + 1):
                 values = [row[f"{part}_{rank}"] for part in ("label", "similarity", "confidence")]
                 if rank > best.index.shape[1]:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, delete, select
 
+from fashion_clip.calibration import AttributeCalibration, Calibration, attribute_version
 from fashion_clip.errors import CatalogError, SupersededError
+from fashion_clip.labeller import Labeller
+from fashion_clip.labeller import label as labelled
 from fashion_clip.scoring import TopLabels, top_labels
 from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
 from tasks.catalog import models, relabelling
@@ -19,7 +22,17 @@ from tasks.catalog.relabel_preview import preview
 from tasks.catalog.relabelling import Page
 from tasks.catalog.tables import labels
 from tests.catalogue_fixtures import contents_of, new_run, rows
-from tests.tasks.catalog.made_results import FACTS, begun, broken, claim_of, heads, result, shows, vector
+from tests.tasks.catalog.made_results import (
+    DEMO,
+    FACTS,
+    begun,
+    broken,
+    claim_of,
+    heads,
+    result,
+    shows,
+    vector,
+)
 
 # Of the demo's taxonomy one attribute is gone, one has other labels, some of them the same, and one is new.
 OTHER = parse_taxonomy(
@@ -60,16 +73,16 @@ def label_page(engine: Engine, run_id: int, label_set: LabelSet, after: int = 0,
     return page
 
 
-def serve(engine: Engine, run_id: int, label_set: LabelSet) -> bool:
+def serve(engine: Engine, run_id: int, label_set: LabelSet, champion: str = FACTS.version) -> bool:
     return relabelling.serve_if_whole(
-        engine, run_id, label_set, lambda vectors: scored(label_set.taxonomy, vectors), "relabelled"
+        engine, run_id, label_set, champion, lambda vectors: scored(label_set.taxonomy, vectors), "relabelled"
     )
 
 
 def relabel(engine: Engine, current: LabelSet, taxonomy: Taxonomy = OTHER) -> LabelSet:
     """As the flow does."""
     run_id = new_run(engine)
-    label_set = models.label_set_for(engine, current, taxonomy)
+    label_set = models.label_set_for(engine, current.model_version, taxonomy)
     after = 0
     while (page := label_page(engine, run_id, label_set, after)).content_ids:
         after = page.content_ids[-1]
@@ -104,7 +117,7 @@ def test_nothing_shows_before_all_is_there(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
     before = shown(engine)
-    run_id, label_set = new_run(engine), models.label_set_for(engine, current, OTHER)
+    run_id, label_set = new_run(engine), models.label_set_for(engine, current.model_version, OTHER)
     label_page(engine, run_id, label_set)
     assert shown(engine) == before
     assert rows(engine, "SELECT status FROM label_sets ORDER BY label_set_id") == [
@@ -116,7 +129,7 @@ def test_nothing_shows_before_all_is_there(engine: Engine) -> None:
 def test_pages_come_in_order_and_only_what_lacks_labels(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
-    label_set = models.label_set_for(engine, current, OTHER)
+    label_set = models.label_set_for(engine, current.model_version, OTHER)
     ids = [row[0] for row in rows(engine, "SELECT content_id FROM embeddings ORDER BY content_id")]
     first = label_page(engine, new_run(engine), label_set)
     assert first.content_ids == ids[:4]
@@ -134,7 +147,7 @@ def test_pages_come_in_order_and_only_what_lacks_labels(engine: Engine) -> None:
 def test_what_breaks_off_is_gone_on_with(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
-    label_set = models.label_set_for(engine, current, OTHER)
+    label_set = models.label_set_for(engine, current.model_version, OTHER)
     broken_off = new_run(engine)
     done = label_page(engine, broken_off, label_set)
     assert relabel(engine, current).label_set_id == label_set.label_set_id
@@ -146,7 +159,7 @@ def test_what_breaks_off_is_gone_on_with(engine: Engine) -> None:
 def test_a_page_written_again_stands_once(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
-    run_id, label_set = new_run(engine), models.label_set_for(engine, current, OTHER)
+    run_id, label_set = new_run(engine), models.label_set_for(engine, current.model_version, OTHER)
     page = relabelling.lacking(engine, label_set, 0, 4)
     top = scored(OTHER, page.vectors)
     for _ in range(2):
@@ -157,7 +170,7 @@ def test_a_page_written_again_stands_once(engine: Engine) -> None:
 def test_what_a_night_adds_meanwhile_is_labelled_at_the_switch(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS[:5])
-    run_id, label_set = new_run(engine), models.label_set_for(engine, current, OTHER)
+    run_id, label_set = new_run(engine), models.label_set_for(engine, current.model_version, OTHER)
     label_page(engine, run_id, label_set, size=10)
     tag(engine, current, WORDS[5:])
     assert serve(engine, run_id, label_set)
@@ -171,7 +184,7 @@ def test_more_than_a_page_is_not_labelled_under_the_lock(
     monkeypatch.setattr(relabelling, "PAGE", 3)
     current = begun(engine)
     tag(engine, current, WORDS)
-    run_id, label_set = new_run(engine), models.label_set_for(engine, current, OTHER)
+    run_id, label_set = new_run(engine), models.label_set_for(engine, current.model_version, OTHER)
     before = contents_of(engine)
     assert not serve(engine, run_id, label_set)
     assert contents_of(engine) == before
@@ -293,9 +306,9 @@ def test_history_tells_when_each_was_served(engine: Engine) -> None:
 def test_labels_of_a_model_that_is_champion_no_more_are_not_served(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
-    label_set = replace(models.label_set_for(engine, current, OTHER), model_version="another")
-    with pytest.raises(CatalogError, match="was promoted while labels of another were made"):
-        serve(engine, new_run(engine), label_set)
+    label_set = models.label_set_for(engine, current.model_version, OTHER)
+    with pytest.raises(CatalogError, match="was promoted while labels were made in place of another's"):
+        serve(engine, new_run(engine), label_set, "another")
 
 
 def test_one_relabelling_at_a_time(engine: Engine) -> None:
@@ -321,7 +334,7 @@ def test_a_preview_tells_what_then_happens_and_writes_nothing(
     tag(engine, current, WORDS)
     before, everything = shown(engine), contents_of(engine)
     pages: list[int] = []
-    found = preview(engine, current, heads(OTHER), pages.append)
+    found = preview(engine, current, Labeller(OTHER, tuple(heads(OTHER))), pages.append)
     assert contents_of(engine) == everything
     assert pages == [4, 4, 1]
     assert (found.pictures, found.new, found.dropped) == (9, ("mood",), ("category",))
@@ -346,7 +359,7 @@ def test_a_preview_tells_what_then_happens_and_writes_nothing(
 def test_a_preview_of_what_is_served_changes_nothing(engine: Engine) -> None:
     current = begun(engine)
     tag(engine, current, WORDS)
-    found = preview(engine, current, heads(), lambda _: None)
+    found = preview(engine, current, Labeller(DEMO, tuple(heads())), lambda _: None)
     assert [(one.pictures, one.changed, one.changes) for one in found.attributes] == [(9, 0, ())] * 2
     assert (found.new, found.dropped) == ((), ())
 
@@ -358,10 +371,72 @@ def test_a_preview_leaves_out_what_has_no_labels(engine: Engine) -> None:
         first = select(labels.c.content_id).order_by(labels.c.content_id).limit(1)
         content_id = connection.execute(first).scalar_one()
         connection.execute(delete(labels).where(labels.c.content_id == content_id))
-    found = preview(engine, current, heads(OTHER), lambda _: None)
+    found = preview(engine, current, Labeller(OTHER, tuple(heads(OTHER))), lambda _: None)
     assert (found.pictures, found.attributes[0].pictures) == (9, 8)
 
 
 def test_a_preview_of_nothing(engine: Engine) -> None:
-    found = preview(engine, begun(engine), heads(OTHER), lambda _: None)
+    found = preview(engine, begun(engine), Labeller(OTHER, tuple(heads(OTHER))), lambda _: None)
     assert (found.pictures, [one.changed for one in found.attributes]) == (0, [0])
+
+
+def calibrated(engine: Engine, parent: LabelSet, threshold: float) -> LabelSet:
+    """A set of the parent's model with a calibration that accepts from the threshold on."""
+    entries = {
+        each.name: AttributeCalibration(
+            attribute_version(DEMO, each), 1.0, (), 1.0, 0.0, threshold, 100, 0.1, 0.1, 0.5
+        )
+        for each in DEMO.attributes
+    }
+    facts = replace(FACTS, calibration=Calibration(0.95, 0.9, "truth", 0.5, entries))
+    version = models.register_calibrated(engine, parent, facts)
+    assert models.register_calibrated(engine, parent, facts) == version
+    return models.label_set_for(engine, version, DEMO)
+
+
+def fill_calibrated(engine: Engine, label_set: LabelSet) -> None:
+    page = relabelling.lacking(engine, label_set, 0)
+    top = labelled(Labeller(DEMO, tuple(heads()), label_set.calibration), page.vectors)
+    relabelling.write_labels(engine, new_run(engine), label_set, page, top)
+
+
+def serve_calibrated(engine: Engine, label_set: LabelSet, champion: str) -> bool:
+    """A set that lacks nothing."""
+    return relabelling.serve_if_whole(
+        engine, new_run(engine), label_set, champion, lambda _: {}, "calibrated"
+    )
+
+
+def test_a_calibration_of_the_champion_is_served_and_may_be_calibrated_again(engine: Engine) -> None:
+    current = begun(engine)
+    tag(engine, current, WORDS)
+    champion, first = current.model_version, current
+    for threshold in (0.4, 0.8, 0.4):
+        current = calibrated(engine, current, threshold)
+        fill_calibrated(engine, current)
+        assert serve_calibrated(engine, current, champion)
+        champion = current.model_version
+        told = rows(engine, "SELECT confidence, decision FROM catalog_labels")
+        assert len(told) == 2 * len(WORDS)
+        assert {decision for _, decision in told} == {"accepted", "review"}
+        assert all((decision == "accepted") == (confidence >= threshold) for confidence, decision in told)
+    assert serve_calibrated(engine, first, champion)  # and back to the one without
+    assert {row[0] for row in rows(engine, "SELECT decision FROM catalog_labels")} == {"uncalibrated"}
+    assert serve_calibrated(engine, current, first.model_version)
+    assert rows(engine, "SELECT COUNT(*) FROM model_history WHERE role = 'archived'") == [(2,)]
+    assert rows(engine, "SELECT rung, parent IS NULL FROM model_history WHERE role = 'champion'") == [
+        ("calibrate", False)
+    ]
+
+
+def test_a_calibration_of_a_model_that_is_champion_no_more_is_not_served(engine: Engine) -> None:
+    first = begun(engine)
+    tag(engine, first, WORDS)
+    late, other = calibrated(engine, first, 0.2), calibrated(engine, first, 0.9)
+    fill_calibrated(engine, late)
+    fill_calibrated(engine, other)
+    assert serve_calibrated(engine, other, first.model_version)
+    with pytest.raises(
+        CatalogError, match=f"model {other.model_version} was promoted while labels were made"
+    ):
+        serve_calibrated(engine, late, first.model_version)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fashion_clip.errors import ImageError, SourceError
-from tasks.sources import Photo, Source, open_source
+from tasks.sources import Photo, Source, open_source, spec_of
 from tests.tasks.sources.stores import ODD_ORDER, FolderStore, ParquetStore, S3Store, Store, hub_folder
 
 SUFFIXES = frozenset({".jpg", ".PNG"})
@@ -182,3 +182,12 @@ def test_several_threads_may_read_at_once(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(source.read, [source.uri + name for name in photos]))
     assert [photo.data for photo in read] == list(photos.values())
+
+
+def test_a_source_is_opened_again_by_its_uri(store: Store) -> None:
+    store.put({"a.jpg": b"one"})
+    first = opened(store)
+    again = open_source(spec_of(first.uri), SUFFIXES)
+    assert again.uri == first.uri
+    [photo] = again.listing()
+    assert again.read(photo.uri).data == b"one"

@@ -9,6 +9,7 @@ import pytest
 
 from fashion_clip.errors import ImageError, SourceError
 from tasks.sources import Source, open_source
+from tasks.sources.dataset import DatasetSource
 from tests.tasks.sources.stores import PICTURES, ParquetStore, hub_folder, write_parquet
 
 SUFFIXES = frozenset({".jpg"})
@@ -61,6 +62,27 @@ def test_names_without_a_suffix_are_photos_and_others_go_by_it(tmp_path: Path) -
     source = parquet(tmp_path, {"image": contents, "id": ["1", "a.b/c", "x.JPG", "y.txt", ".jpg", "z.tiff"]})
     assert names(source) == [".jpg", "1", "a.b/c", "x.JPG"]
     assert source.ignored == 2
+
+
+def test_the_table_has_the_other_columns_of_the_listed_rows(tmp_path: Path) -> None:
+    columns = {
+        "image": pictures(b"x", b"y", b"z", b"w"),
+        "filename": ["c.jpg", "a.jpg", "d.txt", "b.jpg"],
+        "year": pa.array([2011, None, 2013, 2014.5], pa.float64()),
+        "sold": [True, None, False, False],
+        "tags": [["a"], [], ["b"], None],
+        "raw": pa.array([b"1", b"2", b"3", b"4"], pa.binary()),
+    }
+    source = parquet(tmp_path, columns)
+    assert isinstance(source, DatasetSource)
+    uris, table = source.table()
+    assert uris == [photo.uri for photo in source.listing()]
+    assert table == {
+        "filename": ["a.jpg", "b.jpg", "c.jpg"],
+        "year": ["", "2014.5", "2011"],
+        "sold": ["", "False", "True"],
+    }
+    assert source.ignored == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""What turns a model's scores into confidences that mean something, and says which labels are accepted.
+
+    p(label) = softmax(scale * cosine / temperature + bias)          each attribute by itself
+    q(label) = p, given that linked labels stand below each other    fashion_clip.hierarchy
+    confidence(chosen label) = sigmoid(slope * logit(q) + intercept)
+
+A temperature per attribute (Guo and others, On Calibration of Modern Neural Networks, ICML 2017, section 4.2)
+and, where cross-validation shows that it earns its place, a bias per label (their vector scaling, with the
+slopes held together). Attributes are no independent witnesses, and q is too sure of itself: slope and
+intercept put that right (Platt scaling of the top label: Gupta and Ramdas, Top-label calibration, ICLR 2022).
+A calibration is part of a model version and never changes.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from fashion_clip.taxonomy import Attribute, Taxonomy
+from fashion_clip.unknown import UnknownRule, rule_from_dict
+
+
+@dataclass(frozen=True)
+class AttributeCalibration:
+    """Of one attribute, as it was when it was calibrated.
+
+    attribute_version: see `attribute_version`; for any other wording this calibration says nothing.
+    bias: added to the logits, one a label; empty for none.
+    slope, intercept: of the chosen label's confidence.
+    threshold: the confidence from which labels are accepted, 0..1; None where none are.
+    truths: products of sampled truth it was made from.
+    error_before, error_after: calibration error on the truth that it was not fitted on, 0..1.
+    accepted: the share of that truth that is accepted, 0..1.
+    """
+
+    attribute_version: str
+    temperature: float
+    bias: tuple[float, ...]
+    slope: float
+    intercept: float
+    threshold: float | None
+    truths: int
+    error_before: float
+    error_after: float
+    accepted: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of a model: an attribute that is not named stays uncalibrated.
+
+    precision, certainty: what was promised of accepted labels, and how surely; each 0..1.
+    truth_version: sha256 of the truth that it was made from.
+    fitting: the share of products that scores were fitted to, see `is_fitting`; their truth does not judge.
+    unknown: what tells photos that are unlike the catalogue's; None where too little was known.
+    """
+
+    precision: float
+    certainty: float
+    truth_version: str
+    fitting: float
+    attributes: Mapping[str, AttributeCalibration] = field(default_factory=dict)
+    unknown: UnknownRule | None = None
+
+    @cached_property
+    def version(self) -> str:
+        """sha256 (64 hex digits) of all of it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """A document that `parse_calibration` reads back."""
+        document = {
+            "precision": self.precision,
+            "certainty": self.certainty,
+            "truth_version": self.truth_version,
+            "fitting": self.fitting,
+            "attributes": {name: asdict(entry) for name, entry in self.attributes.items()},
+            "unknown": self.unknown.as_dict() if self.unknown else None,
+        }
+        return json.dumps(document, sort_keys=True, ensure_ascii=False)
+
+    def of(self, taxonomy: Taxonomy, attribute: Attribute) -> AttributeCalibration | None:
+        """That of an attribute of the taxonomy, if it was calibrated where it stands now."""
+        found = self.attributes.get(attribute.name)
+        version = attribute_version(taxonomy, attribute)
+        return found if found and found.attribute_version == version else None
+
+
+def parse_calibration(document: str) -> Calibration:
+    """What `to_json` wrote."""
+    fields = json.loads(document)
+    unknown = fields.pop("unknown")
+    attributes = {
+        name: AttributeCalibration(**{**entry, "bias": tuple(entry["bias"])})
+        for name, entry in fields.pop("attributes").items()
+    }
+    return Calibration(**fields, attributes=attributes, unknown=rule_from_dict(unknown) if unknown else None)
+
+
+def attribute_version(taxonomy: Taxonomy, attribute: Attribute) -> str:
+    """sha256 hex of all that an attribute's confidences depend on.
+
+    That is its labels, texts and templates, in their order, and those of all attributes that are linked to it
+    by parents, with the links: a label's confidence is that of all that can stand with it.
+    """
+    parents = {each.name: each.parent for each in taxonomy.attributes}
+    root = _root(parents, attribute.name)
+    linked = [
+        [each.name, each.parent, [[label.name, label.parents, *each.prompts(label)] for label in each.labels]]
+        for each in sorted(taxonomy.attributes, key=lambda each: each.name)
+        if _root(parents, each.name) == root
+    ]
+    return hashlib.sha256(json.dumps([attribute.name, linked]).encode()).hexdigest()
+
+
+def _root(parents: Mapping[str, str | None], name: str) -> str:
+    while (above := parents[name]) is not None:
+        name = above
+    return name
+
+
+def is_fitting(product: str, share: float) -> bool:
+    """Whether a product is of the part of the truth that scores are fitted to."""
+    return share_of("part", product) < share
+
+
+def share_of(purpose: str, product: str) -> float:
+    """0..1, as good as drawn at random, and the same for a product wherever it is asked for.
+
+    The digest is of more than the id: who draws a sample of products by the digests of their ids would else
+    have drawn the parts as well.
+    """
+    text = f"fashion-clip calibration {purpose} {product}"
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8]) / 2**64
