@@ -36,6 +36,7 @@ def scan_source(run_id: int, source: str, accept_vanished: bool, on_listed: Call
     runs.record_listing(engine, run_id, photos.uri, findings.listed, photos.ignored)
     if not accept_vanished:
         _refuse_implausible_loss(findings, photos.uri)
+    plan.drop_unlisted_work(engine, run_id, photos.uri)
     if findings.vanished or findings.returned:
         plan.mark_presence(engine, findings)
     return findings.planned

@@ -26,13 +26,15 @@ class Findings:
     """What one complete listing found.
 
     `present` counts the photos that the catalogue held as present before; `vanished` are the photo_ids of
-    those the listing lacks (8 bytes each), `returned` of those that came back with the bytes they had.
+    those the listing lacks, `had` the hashes of their change tokens (8 bytes each), and `returned` the
+    photo_ids of those that came back with the bytes they had.
     """
 
     listed: int = 0
     planned: int = 0
     present: int = 0
     vanished: "array[int]" = field(default_factory=lambda: array("q"))
+    had: "array[int]" = field(default_factory=lambda: array("q"))
     returned: "array[int]" = field(default_factory=lambda: array("q"))
 
 
@@ -60,8 +62,7 @@ def scan(
 ) -> Findings:
     """Plans every photo of the listing that is new or changed, and finds those that vanished.
 
-    A photo that another run planned and did not finish stays planned once, and is then wanted by both; one
-    that a run which is over planned and this listing lacks is taken off the list.
+    A photo that another run planned and did not finish stays planned once, and is then wanted by both.
 
     Raises:
         SourceError: the listing broke off; what was planned until then stays planned.
@@ -86,7 +87,6 @@ def scan(
         _note_unlisted(row, findings)
         row = next(known, None)
     _plan(engine, run_id, new)
-    _drop_unlisted_work(engine, run_id, prefix)
     on_listed(findings.listed)
     return findings
 
@@ -107,6 +107,7 @@ def _note_unlisted(row: _Known, findings: Findings) -> None:
     if not row.vanished:
         findings.present += 1
         findings.vanished.append(row.photo_id)
+        findings.had.append(hash(row.change_token))
 
 
 def _plan(engine: Engine, run_id: int, listed: list[Listed]) -> None:
@@ -163,7 +164,8 @@ def _drop_what_was_done_meanwhile(connection: Connection, uris: list[str]) -> No
 
 
 @outlasts_outages
-def _drop_unlisted_work(engine: Engine, run_id: int, prefix: str) -> None:
+def drop_unlisted_work(engine: Engine, run_id: int, prefix: str) -> None:
+    """Takes off the list what runs that are over planned and the run's own listing, to be believed, lacks."""
     with reading(engine) as connection:
         # A run that is still under way may have listed what came to the source since this listing passed it.
         alive = (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
@@ -212,11 +214,27 @@ def _page(engine: Engine, prefix: str, last: str) -> list[_Known]:
 
 @outlasts_outages
 def mark_presence(engine: Engine, findings: Findings) -> None:
-    """Takes vanished photos out of `catalog_labels`, their history kept, and puts returned ones back."""
+    """Takes vanished photos out of `catalog_labels`, their history kept, and puts returned ones back.
+
+    A vanished photo that another run has committed since, with another change token, is there again.
+    """
     now = datetime.now(UTC)
     with writing(engine) as connection:
-        for photo_ids, vanished_at in ((findings.vanished, now), (findings.returned, None)):
-            for start in range(0, len(photo_ids), PAGE):
-                page = photo_ids[start : start + PAGE].tolist()
-                change = update(photos).where(photos.c.photo_id.in_(page)).values(vanished_at=vanished_at)
-                connection.execute(change)
+        for start in range(0, len(findings.vanished), PAGE):
+            part = slice(start, start + PAGE)
+            had = dict(zip(findings.vanished[part], findings.had[part], strict=True))
+            _set_vanished(connection, _as_they_were(connection, had), now)
+        for start in range(0, len(findings.returned), PAGE):
+            _set_vanished(connection, findings.returned[start : start + PAGE].tolist(), None)
+
+
+def _as_they_were(connection: Connection, had: dict[int, int]) -> list[int]:
+    """The photo_ids whose change tokens still have these hashes; all are locked until the commit."""
+    query = select(photos.c.photo_id, photos.c.change_token).where(photos.c.photo_id.in_(list(had)))
+    found = connection.execute(query.with_for_update())
+    return [photo_id for photo_id, change_token in found if hash(change_token) == had[photo_id]]
+
+
+def _set_vanished(connection: Connection, photo_ids: list[int], vanished_at: datetime | None) -> None:
+    change = update(photos).where(photos.c.photo_id.in_(photo_ids)).values(vanished_at=vanished_at)
+    connection.execute(change)

@@ -492,6 +492,7 @@ def one_night(engine: Engine, label_set: LabelSet, model: Model, night: Night) -
     with recorded(engine, "nightly-tagging", "asked for", None) as run_id:
         listing = [Listed(uri, source[uri].token) for uri in sorted(source)]
         found = plan.scan(engine, run_id, PREFIX, iter(listing), lambda _: None)
+        plan.drop_unlisted_work(engine, run_id, PREFIX)
         plan.mark_presence(engine, found)
         record_listing(engine, run_id, PREFIX, found.listed, 0)
         to_do = model.scan(source)

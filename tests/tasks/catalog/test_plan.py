@@ -152,6 +152,7 @@ def test_a_scan_finds_what_sets_find(
         run_id = new_run(engine)
 
         found = plan.scan(engine, run_id, PREFIX, listing(listed), ignore)
+        plan.drop_unlisted_work(engine, run_id, PREFIX)
 
         present = {uri for uri, photo in known.items() if not photo.vanished}
         to_do = {
@@ -273,11 +274,17 @@ def test_two_scans_at_once_lose_no_photo(engine: Engine) -> None:
 # Left over by other runs ------------------------------------------------------------------------------------
 
 
+def scan(engine: Engine, run_id: int, tokens: dict[str, str]) -> None:
+    """As a run whose listing is believed."""
+    plan.scan(engine, run_id, PREFIX, listing(tokens), ignore)
+    plan.drop_unlisted_work(engine, run_id, PREFIX)
+
+
 def test_a_younger_scan_leaves_the_work_of_an_older_run_that_still_runs(engine: Engine) -> None:
     """It came to the source after the younger listing had passed its place, and before the older one had."""
     older, younger = new_run(engine), new_run(engine)
-    plan.scan(engine, older, PREFIX, listing({PREFIX + "late": "1-1"}), ignore)
-    plan.scan(engine, younger, PREFIX, listing({}), ignore)
+    scan(engine, older, {PREFIX + "late": "1-1"})
+    scan(engine, younger, {})
     assert work_rows(engine).keys() == {PREFIX + "late"}
     assert left(engine, older) == Left(1, 1)
     assert left(engine, younger) == Left(0, 0)
@@ -293,7 +300,7 @@ def test_a_scan_drops_what_runs_that_are_over_left_and_it_does_not_list(engine: 
     dead(engine, unclosed)  # it died less than a lease before this run began
     run_id = new_run(engine)
     tokens = {f"{PREFIX}{number}-listed": "t1" for number in range(3)}
-    plan.scan(engine, run_id, PREFIX, listing(tokens), ignore)
+    scan(engine, run_id, tokens)
     assert work_rows(engine).keys() == tokens.keys()
     assert left(engine, run_id) == Left(3, 3)
 
@@ -301,13 +308,13 @@ def test_a_scan_drops_what_runs_that_are_over_left_and_it_does_not_list(engine: 
 def test_work_is_left_while_any_run_that_listed_it_still_runs(engine: Engine) -> None:
     older, between = new_run(engine), new_run(engine)
     tokens = {PREFIX + "a": "1-1"}
-    plan.scan(engine, older, PREFIX, listing(tokens), ignore)
-    plan.scan(engine, between, PREFIX, listing(tokens), ignore)
+    scan(engine, older, tokens)
+    scan(engine, between, tokens)
     ended(engine, between)
-    plan.scan(engine, new_run(engine), PREFIX, listing({}), ignore)
+    scan(engine, new_run(engine), {})
     assert left(engine, older) == Left(1, 1)
     ended(engine, older)
-    plan.scan(engine, new_run(engine), PREFIX, listing({}), ignore)
+    scan(engine, new_run(engine), {})
     assert work_rows(engine) == {}
 
 
@@ -323,6 +330,19 @@ def test_what_another_run_finished_between_two_looks_is_planned_no_more(engine: 
     found = plan.scan(engine, run_id, PREFIX, meanwhile(), ignore)
     assert found.planned == 3
     assert work_rows(engine).keys() == {PREFIX + "b", PREFIX + "c"}  # other bytes; to be tried again
+
+
+def test_what_another_run_did_anew_since_the_scan_looked_at_it_has_not_vanished(engine: Engine) -> None:
+    """The photo was away while this listing passed its place, and came back with another time of change."""
+    fill(engine, {PREFIX + "back": Known("1-1"), PREFIX + "gone": Known("1-1"), PREFIX + "new": Known(None)})
+    found = plan.scan(engine, new_run(engine), PREFIX, listing({}), ignore)
+    with writing(engine) as connection:
+        again = photos.c.uri.in_([PREFIX + "back", PREFIX + "new"])
+        connection.execute(update(photos).where(again).values(change_token="2-2"))
+    with pages_of(2):
+        plan.mark_presence(engine, found)
+    query = "SELECT uri FROM photos WHERE vanished_at IS NULL ORDER BY uri"
+    assert rows(engine, query) == [(PREFIX + "back",), (PREFIX + "new",)]
 
 
 def test_what_a_worker_holds_is_not_taken_from_it_by_a_scan(engine: Engine) -> None:
