@@ -5,7 +5,7 @@ import hashlib
 from PIL import Image
 from sqlalchemy import Engine
 
-from fashion_clip.decode import decode_image
+from fashion_clip.decode import Limits, decode_picture
 from fashion_clip.errors import ImageError, SourceError, UsageError
 from tasks import environment
 from tasks.catalog import runs
@@ -16,7 +16,8 @@ from tasks.sources import Source, spec_of
 def thumbnail(source: Source, uri: str, sha256: str, side: int) -> Image.Image | None:
     """The photo as RGB of at most side x side pixels; None if it cannot be read, or has other bytes by now.
 
-    It is decoded in this process: only the very bytes that a decoder's process has survived.
+    It is decoded in this process: only the very bytes that a decoder's process has survived, and JPEGs at a
+    part of their size, as that process did.
 
     Raises:
         SourceError: the source as a whole cannot be read.
@@ -25,7 +26,7 @@ def thumbnail(source: Source, uri: str, sha256: str, side: int) -> Image.Image |
         data = source.read(uri).data
         if hashlib.sha256(data).hexdigest() != sha256:
             return None
-        picture = decode_image(data)
+        picture = decode_picture(data, Limits(), side).image
     except ImageError:
         return None
     picture.thumbnail((side, side))

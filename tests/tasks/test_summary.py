@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks import summary
+from fashion_clip.decode import Limits, Picture, decode_picture
+from tasks import summary, thumbnails
 from tasks.catalog import runs
 from tasks.settings import Settings
 from tasks.sources import Source, open_source
@@ -63,6 +64,25 @@ def test_the_sheet_leaves_out_what_can_no_longer_be_shown(tagged: Tagged, source
     broken = Unsure(source.uri + "broken.jpg", other_bytes, "Clothing", 0.5)
     assert summary.unsure_sheet(source, [broken]) is None
     assert summary.unsure_sheet(source, []) is None
+
+
+def test_a_large_photo_is_decoded_at_a_part_of_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the decoders' processes decoded no more than a part of it, this one does not either."""
+    file = tmp_path / "large.jpg"
+    Image.linear_gradient("L").resize((4000, 3000)).save(file)
+    sizes = []
+
+    def decoding(data: bytes, limits: Limits, needed_edge: int | None) -> Picture:
+        picture = decode_picture(data, limits, needed_edge)
+        sizes.append(picture.image.size)
+        return picture
+
+    monkeypatch.setattr(thumbnails, "decode_picture", decoding)
+    source = open_source(str(tmp_path), frozenset({".jpg"}))
+    assert summary.unsure_sheet(source, [Unsure(source.uri + file.name, digest_of(file), "Clothing", 0.4)])
+    assert sizes == [(500, 375)]
 
 
 def test_a_photo_of_any_name_can_be_on_the_sheet(tagged: Tagged, tmp_path: Path) -> None:
