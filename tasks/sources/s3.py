@@ -20,6 +20,7 @@ from tasks.sources.s3_errors import CorruptBytesError, Kind, S3Error, told_as_s3
 from tasks.sources.s3_requests import body_within, client, retried
 
 MOST_DENIED = 20  # before any is read: then it is the role that may not read
+MOST_LOST = 20  # in a row, each waited for to the end: then it is the bucket that cannot be read
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -66,6 +67,7 @@ class S3Source:
         self._patience = patience
         self._denied = 0
         self._may_read = False
+        self._lost = 0
         self._lock = Lock()
 
     def listing(self) -> Iterator[Listed]:
@@ -130,6 +132,7 @@ class S3Source:
         except S3Error as error:
             self._give_up(uri, error)
         self._may_read = True
+        self._lost = 0
         return photo
 
     def _attempt(self, uri: str, key: str) -> Photo:
@@ -168,6 +171,7 @@ class S3Source:
                 raise ImageError("forbidden", f"the credentials may not read it ({error.told})") from None
             case Kind.PASSING:
                 self._require_answer(uri, error)
+                self._count_lost(error)
                 raise ImageError("unreadable", f"{error.told}, however often it was tried") from None
             case Kind.OF_SOURCE:
                 raise SourceError(f"cannot read from {self.uri!r}: {error.told}") from None
@@ -180,6 +184,18 @@ class S3Source:
             raise SourceError(
                 f"cannot read from {self.uri!r}: the first {denied} photos were denied; "
                 f"allow the credentials s3:GetObject ({error.told})"
+            ) from None
+
+    def _count_lost(self, error: S3Error) -> None:
+        if isinstance(error, CorruptBytesError):  # it was read, and soon
+            return
+        with self._lock:
+            self._lost += 1
+            lost = self._lost
+        if lost >= MOST_LOST:
+            raise SourceError(
+                f"cannot read from {self.uri!r}: {lost} photos in a row could not be had, however often each "
+                f"was tried, although it can be listed ({error.told}); is the server well?"
             ) from None
 
     def _require_answer(self, uri: str, error: S3Error) -> None:

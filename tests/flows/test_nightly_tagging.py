@@ -22,7 +22,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from sqlalchemy import Engine, text, update
 
-from fashion_clip.errors import CheckpointError, QuarantineError, SourceError, TaxonomyError, UsageError
+from fashion_clip.errors import (
+    CheckpointError,
+    EncoderDriftError,
+    QuarantineError,
+    SourceError,
+    TaxonomyError,
+    UsageError,
+)
 from flows import nightly_tagging as flow_module
 from flows.nightly_tagging import nightly_tagging
 from tasks.catalog import ledger, plan, runs
@@ -284,6 +291,20 @@ def test_another_model_or_taxonomy_is_refused_and_nothing_is_written(
         assert last_run(catalogue).status == "failed"
     after = contents_of(catalogue)
     assert {name for name in after if after[name] != before[name]} == {"runs"}
+
+
+def test_an_encoder_that_gives_other_vectors_than_it_gave_embeds_nothing(
+    folder: Path, catalogue: Engine
+) -> None:
+    put_photos(folder, 0, 3)
+    night(folder)
+    with writing(catalogue) as connection:
+        connection.execute(text("UPDATE reference_vectors SET vector = zeroblob(length(vector))"))
+    put_photos(folder, 3, 4)
+    with pytest.raises(EncoderDriftError):
+        night(folder)
+    assert counts(last_run(catalogue)) == {"listed": 4, "known": 3, "remaining": 1}
+    assert rows(catalogue, "SELECT COUNT(*) FROM embeddings") == [(3,)]
 
 
 def test_a_model_that_moved_goes_on(folder: Path, catalogue: Engine, model_copy: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fashion_clip.errors import ImageError, SourceError
 from tasks.sources import Source, open_source
 from tasks.sources.patience import PATIENCE, Patience
-from tasks.sources.s3 import MOST_DENIED, S3Source
+from tasks.sources.s3 import MOST_DENIED, MOST_LOST, S3Source
 from tasks.sources.s3_requests import CORRUPT_ATTEMPTS, client
 from tests.servers.s3 import S3Server
 from tests.tasks.sources.scripted_s3 import Refusal, ScriptedS3
@@ -219,6 +219,32 @@ def test_an_object_that_never_comes_is_one_photo_less(shop: ScriptedS3) -> None:
         quick().read("s3://shop/a.jpg")
     assert caught.value.reason == "unreadable"
     assert len(shop.asked) > 2  # at least once more, and the look at the bucket
+
+
+def test_a_bucket_that_lists_and_gives_no_photo_ends_the_run(shop: ScriptedS3) -> None:
+    """One photo that is had in between begins the count anew."""
+    shop.objects["a.jpg"] = b"photo"
+    shop.denied["b.jpg"] = Refusal(503, "SlowDown")
+    source = S3Source("shop", "", SUFFIXES, 10_000, Patience(retry_s=0))
+    for _ in range(2):
+        for _ in range(MOST_LOST - 1):
+            with pytest.raises(ImageError):
+                source.read("s3://shop/b.jpg")
+        source.read("s3://shop/a.jpg")
+    for _ in range(MOST_LOST - 1):
+        with pytest.raises(ImageError):
+            source.read("s3://shop/b.jpg")
+    with pytest.raises(SourceError, match=r"'s3://shop/': 20 photos in a row.*503 'SlowDown'"):
+        source.read("s3://shop/b.jpg")
+
+
+def test_bytes_that_the_store_has_wrong_are_no_bucket_that_cannot_be_read(shop: ScriptedS3) -> None:
+    shop.objects["a.jpg"] = b"photo"
+    shop.headers["a.jpg"] = {"ETag": '"' + "0" * 32 + '"'}
+    source = S3Source("shop", "", SUFFIXES, 10_000, Patience(retry_s=0))
+    for _ in range(2 * MOST_LOST):
+        with pytest.raises(ImageError):
+            source.read("s3://shop/a.jpg")
 
 
 @pytest.mark.parametrize("work", ["list", "read"])
