@@ -29,7 +29,7 @@ check: .venv/made
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# BENCH=NAME .. chooses some, QUICK=--quick makes them small. For an otherwise idle machine; about 45 minutes.
+# BENCH=NAME .. chooses some, QUICK=--quick makes them small. For an otherwise idle machine; about an hour.
 bench: .venv/made
 	$(BIN)/python -m benchmarks $(QUICK) $(BENCH)
 

@@ -28,17 +28,21 @@ def main() -> None:
     originals = parquet_photos(options.shared / "data" / "fashion_products" / "small_60x80.parquet")
     model = options.shared.resolve() / "models" / "products-clip-tiny"
     print(machine())
-    rows, peaks = [], []
+    rows: list[list[str]] = []
+    peaks: dict[str, list[float]] = {"of the process": [], "with its children": []}
     with tempfile.TemporaryDirectory() as name:
         folder = write_photos(Path(name) / "all", originals, SMALL, counts[-1])
         for count in counts:
             some = _first(folder, Path(name) / f"{count}", count)
             seconds, own, family = _tag(some, model, Path(name) / f"{count}.db")
-            peaks.append(own)
+            peaks["of the process"].append(own)
+            peaks["with its children"].append(family)
             rows.append([f"{count:,} photos", f"{seconds:.0f}", f"{own:.0f}", f"{family:.0f}"])
-    growth = peaks[-1] / peaks[0] - 1
-    what = f"memory from {counts[0]:,} to {counts[-1]:,} photos"
-    goals = [Goal(what, f"within {MOST_GROWTH:.0%}", f"{growth:+.1%}", abs(growth) <= MOST_GROWTH)]
+    goals = []
+    for whose, measured in peaks.items():
+        growth = max(measured) / min(measured) - 1
+        what = f"memory {whose}, {counts[0]:,} to {counts[-1]:,} photos"
+        goals.append(Goal(what, f"within {MOST_GROWTH:.0%}", f"{growth:.1%}", growth <= MOST_GROWTH))
     columns = ["", "seconds, start-up included", "peak MB", "with its children"]
     tell("Peak memory of tagging", columns, rows, goals, options.goals)
 

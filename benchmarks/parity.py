@@ -3,9 +3,9 @@
     python -m benchmarks.parity PHOTOS --model DIR [--count N]
 
 PHOTOS is a folder of pictures or a Parquet file with a column `image` of {bytes, path}, as Hugging Face data
-sets have it. Some of them are embedded both ways from their bytes; so are pictures of odd sizes and modes
-made from the first, and a few texts. Prints the least and the mean cosine of each group and fails below
-0.99999.
+sets have it. Some of them are embedded both ways from their bytes, in float32 by torch and decoded exactly;
+so are pictures of odd sizes and modes made from the first, and a few texts. Prints the least and the mean
+cosine of each group and fails below 0.99999.
 
 transformers opens the same bytes with Pillow alone. Where decode_image differs from that on purpose
 (transparency is laid on white, 16 bits are scaled and not clipped, EXIF orientation is applied), transformers
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--count", type=int, default=64)
     arguments = parser.parse_args()
-    encoder = load_encoder(arguments.model, "cpu")
+    encoder = load_encoder(arguments.model, "cpu", "torch", "float32", "exact")
     theirs = transformers_embedder(arguments.model)
     photos = read_photos(arguments.photos, arguments.count)
     worst = report(f"{len(photos)} photos", *both(encoder, theirs, photos, False))

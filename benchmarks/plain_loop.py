@@ -2,9 +2,10 @@
 
     python -m benchmarks.plain_loop FOLDER [--photos 1000]
 
-FOLDER is one that `fashion-clip tag` has tagged into FASHION_CLIP_DATABASE_URL. The loop takes its model and
-taxonomy from the catalogue, encodes the same prompts in float32 and decodes each photo with Pillow. Labels
-may differ only where two labels' cosines are closer than the float16 of stored embeddings tells apart.
+FOLDER is one that `fashion-clip tag` has tagged into FASHION_CLIP_DATABASE_URL, a catalogue that began with
+FASHION_CLIP_PRECISION=float32 and FASHION_CLIP_DECODE=exact. The loop takes its model and taxonomy from the
+catalogue, encodes the same prompts in float32 and decodes each photo with Pillow. Labels may differ only
+where two labels' cosines are closer than the float16 of stored embeddings tells apart.
 """
 
 import argparse
@@ -39,6 +40,11 @@ def main() -> None:
     label_set = served(catalogue())
     if label_set is None:
         raise SystemExit("the catalogue is empty: run fashion-clip tag first")
+    if (label_set.precision, label_set.decode) != ("float32", "exact"):
+        raise SystemExit(
+            f"the catalogue is of {label_set.precision} and decoded {label_set.decode}; begin another with "
+            "FASHION_CLIP_PRECISION=float32 FASHION_CLIP_DECODE=exact"
+        )
     uris = [photo.uri for photo in open_source(str(arguments.folder)).listing()]
     sample = random.Random(arguments.seed).sample(uris, min(arguments.photos, len(uris)))
     in_sql = _labels_in_sql(sample)

@@ -1,6 +1,7 @@
 """Where the image tower runs: torch, the reference, or OpenVINO, the quickest on a CPU.
 
-A runtime is an `ImageTower`. Another one would be a file beside these two and a name in RUNTIMES.
+A runtime is an `ImageTower`. Another one would be a file beside these two, a name in Runtime and a case in
+`open_tower`.
 """
 
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
