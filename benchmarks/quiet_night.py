@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.report import Goal, arguments, machine, tell
 from tasks.catalog import schema
 from tasks.catalog.engine import connect
-from tests.faults.million import Outcome, know_many, quiet_night
+from tests.faults.million import Outcome, know_many, make_many, quiet_night
 
 FEW = 1_000
 MOST_SECONDS, MOST_MB, HELP_SECONDS = 15.0, 150.0, 1.0
@@ -77,6 +77,7 @@ def _night(work: Path, count: int) -> Outcome:
     engine = connect(url)
     schema.upgrade(engine)
     engine.dispose()
+    make_many(work / "photos", count)
     know_many(url, work / "photos", count)
     found = quiet_night(url, work / "photos", count)
     if found.problems:

@@ -31,6 +31,7 @@ from fashion_clip.decoders import Decoders
 from fashion_clip.demo import PHOTOS_DIR
 from fashion_clip.errors import FashionClipError, ImageError
 from fashion_clip.preprocessing import Preprocessing, parse_preprocessing, photo_pixels
+from tests.fashion_clip.endless_jpeg import endless_jpeg
 
 ROOT = Path(decoders.__file__).parents[1]
 PHOTOS = [path.read_bytes() for path in sorted(PHOTOS_DIR.iterdir())]
@@ -44,13 +45,6 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     buffer = BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
-
-
-def endless_jpeg(scans: int = 30_000) -> bytes:
-    """A megabyte of progressive JPEG that repeats its last scan; every scan is a walk over 16 megapixels."""
-    data = encoded(Image.new("L", (4000, 4000), 128), "JPEG", progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * scans + data[-2:]
 
 
 ENDLESS = endless_jpeg()

@@ -54,7 +54,7 @@ class Harness:
 
     def told(self, name: str, text: str, problems: list[str]) -> None:
         """Prints a line for what was done, and one for each problem."""
-        print(f"{'wrong' if problems else 'ok':6}{name:32}{text}", flush=True)
+        print(f"{'wrong' if problems else 'ok':6}{name:36}{text}", flush=True)
         for problem in problems:
             print(f"      ! {problem}", flush=True)
             self.failures.append(f"{name}: {problem}")
@@ -112,10 +112,13 @@ def shared_work(harness: Harness) -> None:
             problems = found.problems
             if found.claimed_twice:
                 problems.append(f"{found.claimed_twice} photos were claimed twice")
+            if found.deadlocks:
+                problems.append(f"{found.deadlocks} deadlocks")
             if min(found.tagged) == 0:
                 problems.append("a run had nothing to do")
             tagged = " + ".join(map(str, found.tagged))
-            text = f"{expected.made.photos} photos: {tagged} tagged, {found.claimed_twice} claimed twice"
+            text = f"{expected.made.photos} photos: {tagged} tagged, {found.claimed_twice} claimed twice, "
+            text += f"{found.deadlocks} deadlocks"
             harness.told(f"three runs, {made.kind}", f"{text}; {found.seconds:.0f} s", problems)
 
 
@@ -149,40 +152,51 @@ def poisoned(harness: Harness) -> None:
 
 
 def broken_commits(harness: Harness) -> None:
-    """Connections reset at COMMIT."""
-    number = harness.much(100, 10)
+    """Connections reset at COMMIT; then the same without the key by which a commit finds itself done."""
+    number = harness.much(100, 20)
     expected = harness.photos("commits", 16 * number)
     with databases("postgresql", harness.work / "commits-postgresql") as made:
         assert made.server
-        _prepare(made.new("commits"))
-        found = commits.break_commits(made.server, "commits", expected, number)
-        problems = found.problems
-        if found.struck < number:
-            problems.append(f"only {found.struck} resets")
-        text = f"{found.struck} resets, {found.runs} runs, {expected.made.photos} photos"
-        harness.told("reset at COMMIT", f"{text}; {found.seconds:.0f} s", problems)
+        for keyed, resets in ((True, number), (False, 20)):
+            name = "commits" if keyed else "unkeyed"
+            _prepare(made.new(name))
+            found = commits.break_commits(made.server, name, expected, resets, harness.work, keyed)
+            problems = [f"only {found.struck} resets"] if found.struck < resets else []
+            problems += [] if found.found_done else ["no shard's commit was done and asked for again"]
+            text = f"{found.struck} resets, {found.found_done} shards found done, {found.runs} runs, "
+            text += f"{expected.made.photos} photos; {found.seconds:.0f} s"
+            if keyed:
+                harness.told("reset at COMMIT", text, problems + found.problems)
+            else:
+                seen = any("photos committed" in problem for problem in found.problems)
+                problems += [] if seen else ["the missing key was not noticed"]
+                harness.told("  without key", f"{text}; {found.problems}", problems)
 
 
 def bad_disks(harness: Harness) -> None:
     """Disks that are full, and disks whose writes fail."""
     expected = harness.photos("disks", harness.much(1_000, 300))
     for kind in KINDS:
-        found = disks.fill_the_disk(kind, harness.work / f"full-{kind}", expected)
-        text = f"failed with {found.committed} photos committed, then completed"
+        notes = harness.work / f"full-{kind}-acknowledged"
+        found = disks.fill_the_disk(kind, harness.work / f"full-{kind}", expected, notes)
+        text = f"failed with {found.acknowledged} photos acknowledged, then completed"
         harness.told(f"disk full, {kind}", text, found.problems)
     with databases("sqlite", harness.work / "eio") as made:
         trials = harness.much(5, 2)
         url = _prepare(made.new("eio"))
         found = disks.fail_writes(url, expected, trials, 500, harness.work / "eio")
-        text = f"{found.failures} of {trials} runs failed, {found.committed} photos committed, then completed"
+        text = f"{found.failures} of {trials} runs failed, {found.acknowledged} photos acknowledged, "
+        text += "then completed"
         harness.told("EIO, sqlite", text, found.problems)
 
     with databases("postgresql", harness.work / "eio-postgresql") as made:
         assert made.server
         _prepare(made.new("eio"))
-        found = disks.fail_server(made.server, "eio", expected, harness.much(300, 50))
-        how = "failed" if found.failures else "went on"
-        text = f"the run {how}, {found.committed} photos committed, then completed"
+        notes = harness.work / "eio-postgresql-acknowledged"
+        trials, one_in = 4, harness.much(300, 100)
+        found = disks.fail_server(made.server, "eio", expected, trials, one_in, notes)
+        text = f"{found.failures} of {trials} runs failed, {found.acknowledged} photos acknowledged, "
+        text += "then completed"
         harness.told("EIO, postgresql", text, found.problems)
 
 
@@ -209,9 +223,11 @@ def bad_network(harness: Harness) -> None:
 
 
 def _lasting_trouble(harness: Harness, made: Databases, server: S3Server, expected: Expected) -> None:
-    for name, mode in bucket.LASTING.items():
+    for name, (mode, least) in bucket.LASTING.items():
         url = _prepare(made.new(name))
-        _tell_network(harness, name, made, bucket.last(server, url, expected, mode))
+        _tell_network(harness, name, made, bucket.last(server, url, expected, mode, least))
+    url = _prepare(made.new("storm"))
+    _tell_network(harness, "storm of 503", made, bucket.storm(server, url, expected))
     url = _prepare(made.new("away"))
     _tell_network(harness, f"away {bucket.AWAY_S:.0f} s", made, bucket.away(server, url, expected))
 
@@ -223,47 +239,52 @@ def _tell_network(harness: Harness, name: str, made: Databases, found: bucket.Ou
 
 def bad_files(harness: Harness) -> None:
     """Broken and hostile pictures."""
-    url = f"sqlite:///{harness.work}/bad_images.db"
-    folder = harness.work / "bad_images"
-    found = bad_images.tag_bad_images(url, harness.shared / "data" / "bad_images", folder)
-    if found.peak_mb > 1_500:
-        found.problems.append(f"peak memory {found.peak_mb:.0f} MB")
-    run = found.run
-    text = f"{run['listed']} files: {run['tagged']} tagged, {run['quarantined']} quarantined "
-    text += "(" + ", ".join(f"{count} {reason}" for reason, count in found.reasons.items()) + ")"
-    harness.told("bad images", f"{text}; peak {found.peak_mb:.0f} MB", found.problems)
+    with _each_database(harness, "files") as each:
+        for made in each:
+            folder = harness.work / f"bad_images-{made.kind}"
+            bad = harness.shared / "data" / "bad_images"
+            found = bad_images.tag_bad_images(_prepare(made.new("bad_images")), bad, folder)
+            run = found.run
+            text = f"{run['listed']} files: {run['tagged']} tagged, {run['quarantined']} quarantined "
+            text += "(" + ", ".join(f"{count} {reason}" for reason, count in found.reasons.items()) + ")"
+            text += f"; slowest {found.slowest:.1f} s, peak {found.peak_mb:.0f} MB"
+            harness.told(f"bad images, {made.kind}", text, found.problems)
 
 
 def very_many(harness: Harness) -> None:
     """A night with nothing new."""
     count = harness.much(1_000_000, 100_000)
-    url = _prepare(f"sqlite:///{harness.work}/many.db")
-    million.know_many(url, harness.work / "many", count)
-    found = million.quiet_night(url, harness.work / "many", count)
-    text = f"{count} known files: {found.seconds:.1f} s, the run {found.run_seconds:.1f} s; "
-    text += f"peak {found.peak_mb:.0f} MB; {found.rows_changed} rows written"
-    harness.told("nothing new", text, found.problems + (["rows written"] if found.rows_changed else []))
-    shutil.rmtree(harness.work / "many")
+    folder = harness.work / "many-files"
+    million.make_many(folder, count)
+    with _each_database(harness, "many") as each:
+        for made in each:
+            url = _prepare(made.new("many"))
+            million.know_many(url, folder, count)
+            found = million.quiet_night(url, folder, count)
+            text = f"{count} known files: {found.seconds:.1f} s, the run {found.run_seconds:.1f} s; "
+            text += f"peak {found.peak_mb:.0f} MB; {found.rows_changed} rows written"
+            problems = found.problems + (["rows written"] if found.rows_changed else [])
+            harness.told(f"nothing new, {made.kind}", text, problems)
+    shutil.rmtree(folder)
 
 
 def hostile_names(harness: Harness) -> None:
     """Names and labels that would like to be something else."""
     taxonomy, folder = harness.work / "hostile.toml", harness.work / "hostile"
     names.make_taxonomy(taxonomy)
-    count = names.make_folder(folder)
-    url = _prepare(f"sqlite:///{harness.work}/hostile.db")
-    found = names.tag_hostile(url, str(folder), count, taxonomy, harness.work / "hostile.csv", {})
-    _tell_names(harness, "hostile names, folder", found)
-    with rados_gateway(harness.work / "ceph-names") as server:
-        count = names.fill_bucket(server, "hostile")
-        url = _prepare(f"sqlite:///{harness.work}/hostile_keys.db")
-        file = harness.work / "hostile_keys.csv"
-        found = names.tag_hostile(url, "s3://hostile", count, taxonomy, file, server.environment())
-        _tell_names(harness, "hostile names, S3", found)
+    with rados_gateway(harness.work / "ceph-names") as server, _each_database(harness, "names") as each:
+        in_folder, in_bucket = names.make_folder(folder), names.fill_bucket(server, "hostile")
+        for made in each:
+            for kind, spec, count in (("folder", str(folder), in_folder), ("S3", "s3://hostile", in_bucket)):
+                url = _prepare(made.new(f"hostile_{kind.lower()}"))
+                file = harness.work / f"hostile-{made.kind}-{kind}.csv"
+                found = names.tag_hostile(url, spec, count, taxonomy, file, server.environment())
+                _tell_names(harness, f"hostile names, {kind}, {made.kind}", found)
 
 
 def _tell_names(harness: Harness, name: str, found: names.Outcome) -> None:
-    harness.told(name, f"{found.names} names, {len(found.rows)} rows", found.problems)
+    text = f"{found.names} names, {len(found.rows)} rows, {found.quarantined} in quarantine"
+    harness.told(name, text, found.problems)
     product = found.cells[0].index("product_id")
     label = found.cells[0].index("label")
     for row, cells in zip(found.rows, found.cells[1:], strict=False):

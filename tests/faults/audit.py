@@ -44,12 +44,16 @@ def labels_of(engine: Engine) -> Labels:
         return {(uri.rpartition("/")[2], attribute): (label, s) for uri, attribute, label, s in rows}
 
 
-def problems(url: str, expected: Expected) -> list[str]:
-    """Photos lost, rows doubled, labels wrong, counts that do not add up, a database that is damaged."""
+def problems(url: str, expected: Expected, given_up: int = 0) -> list[str]:
+    """Photos lost, rows doubled, labels wrong, counts that do not add up, a database that is damaged.
+
+    given_up: photos that were rightly committed twice, the first time as lost, the second time as cured.
+    """
     engine = connect(url)
     try:
         return [
             *doubled(engine),
+            *committed_twice(engine, expected.made.photos + given_up),
             *unaccounted(engine, expected.made),
             *wrong_labels(engine, expected.labels),
             *other_bytes(engine, expected.folder),
@@ -75,6 +79,12 @@ def _count_doubles(table: str, key: str) -> str:
     return f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} GROUP BY {key} HAVING COUNT(*) > 1) d"
 
 
+def committed_twice(engine: Engine, photos: int) -> list[str]:
+    """Photos whose results came in more or less than once, which no key would show: of all `photos` are."""
+    committed = _number(engine, "SELECT SUM(photos) FROM shards")
+    return [f"{committed} photos committed, expected {photos}"] if committed != photos else []
+
+
 def unaccounted(engine: Engine, made: Made) -> list[str]:
     """Photos that are neither labelled nor in quarantine, and counts that say otherwise than the rows."""
     counts = {
@@ -83,6 +93,7 @@ def unaccounted(engine: Engine, made: Made) -> list[str]:
         "photos counted as tagged": ("SELECT SUM(tagged) FROM run_history", made.photos - made.broken),
         "contents counted as embedded": ("SELECT SUM(embedded) FROM run_history", made.contents),
         "vectors": ("SELECT COUNT(*) FROM embeddings", made.contents),
+        "photos that failed twice": ("SELECT COUNT(*) FROM quarantine WHERE attempts <> 1", 0),
         "photos left over": ("SELECT COUNT(*) FROM work", 0),
     }
     found = []

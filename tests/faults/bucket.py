@@ -12,7 +12,7 @@ from tasks.catalog.engine import connect, reading
 from tests.faults import audit
 from tests.faults.audit import Expected
 from tests.faults.commits import break_each
-from tests.faults.forks import ended, fork
+from tests.faults.forks import ended, ended_within, fork
 from tests.faults.photos import changed
 from tests.faults.worker import run_once
 from tests.servers.proxy import FaultProxy, fault_proxy
@@ -30,9 +30,13 @@ STRIKES = {
     "flipped bit": "corrupt:850:1 on {request}",
     "503": "busy:{request}:1",
 }
-# These last, on a few connections or on all.
-LASTING = {"hang": "hang::2", "slow": f"rate:2000:4 on GET /{BUCKET}/0", "delay": "delay:0.05"}
+# These last, on a few connections or on all: the mode, and how often it must strike.
+LASTING = {"hang": ("hang::2", 2), "slow": (f"rate:2000:4 on GET /{BUCKET}/0", 4), "delay": ("delay:0.05", 1)}
 AWAY_S = 20.0
+# Of listings and photos alike, drawn anew so often: a connection that is once spared is used again and again.
+STORM, STORM_S = f"busy:GET /{BUCKET}@0.4", 0.2
+# That it may take, for a start and a photo; undisturbed a photo takes 0.01 s.
+MOST_S, MOST_S_A_PHOTO = 90.0, 0.15
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,26 @@ def strike(server: S3Server, url: str, expected: Expected, mode: str, times: int
     """Runs over the bucket while the network fails over `times` photos."""
     names = sorted(file.name for file in expected.folder.iterdir())
     step = len(names) // times
-    requests = [f"GET /{BUCKET}/{name}" for name in names[step - 1 :: step][:times]]
+    requests = [f"GET /{BUCKET}/{name}" for name in names[step // 2 :: step][:times]]
     modes = [mode.format(request=request) for request in requests]
     return _disturbed(
-        server, url, expected, lambda proxy, over: break_each(proxy, modes, times, over, lambda: True)
+        server, url, expected, lambda proxy, over: break_each(proxy, modes, times, over, lambda: True), times
     )
 
 
-def last(server: S3Server, url: str, expected: Expected, mode: str) -> Outcome:
+def last(server: S3Server, url: str, expected: Expected, mode: str, least: int) -> Outcome:
     """Runs over the bucket on a network that is bad throughout."""
-    return _disturbed(server, url, expected, lambda proxy, over: setattr(proxy, "mode", mode))
+    return _disturbed(server, url, expected, lambda proxy, over: setattr(proxy, "mode", mode), least)
+
+
+def storm(server: S3Server, url: str, expected: Expected) -> Outcome:
+    """Runs over the bucket while two of five requests are answered 503."""
+
+    def rage(proxy: FaultProxy, over: threading.Event) -> None:
+        while not over.wait(STORM_S):
+            proxy.mode = STORM
+
+    return _disturbed(server, url, expected, rage, least=expected.made.photos // 10)
 
 
 def away(server: S3Server, url: str, expected: Expected) -> Outcome:
@@ -78,33 +92,42 @@ def away(server: S3Server, url: str, expected: Expected) -> Outcome:
         over.wait(AWAY_S)
         proxy.mode = "ok"
 
-    return _disturbed(server, url, expected, leave)
+    return _disturbed(server, url, expected, leave, least=1)
 
 
 def _disturbed(
-    server: S3Server, url: str, expected: Expected, trouble: Callable[[FaultProxy, threading.Event], None]
+    server: S3Server,
+    url: str,
+    expected: Expected,
+    trouble: Callable[[FaultProxy, threading.Event], None],
+    least: int,
 ) -> Outcome:
-    """Runs, again until one comes to its end, with the trouble in a thread beside them."""
+    """Runs, again until one comes to its end, with the trouble in a thread beside them.
+
+    It must strike `least` times, and all must be done in time.
+    """
     began = time.monotonic()
+    most_s = MOST_S + MOST_S_A_PHOTO * expected.made.photos
     with fault_proxy(("127.0.0.1", server.port)) as proxy:
         over = threading.Event()
         beside = threading.Thread(target=trouble, args=(proxy, over))
         code, runs = 1, 0
-        while code and runs < MOST_RUNS:
+        while code and runs < MOST_RUNS and time.monotonic() - began < most_s:
             pid = fork(lambda: run_once(f"s3://{BUCKET}"), _variables(server, url, proxy.port))
             if not runs:
                 beside.start()
-            code = ended(pid)
+            code = ended_within(pid, most_s - (time.monotonic() - began))
             runs += 1
         over.set()
         beside.join()
         struck = proxy.struck
     problems = audit.problems(url, expected)
+    seconds = time.monotonic() - began
     if code:
-        problems.append("no run came to its end")
-    if not struck:
-        problems.append("no fault struck")
-    return Outcome(struck, runs, time.monotonic() - began, problems)
+        problems.append(f"no run came to its end within {seconds:.0f} s")
+    if struck < least:
+        problems.append(f"{struck} faults struck, expected {least}")
+    return Outcome(struck, runs, seconds, problems)
 
 
 def _variables(server: S3Server, url: str, port: int) -> Mapping[str, str]:
@@ -116,7 +139,7 @@ def _variables(server: S3Server, url: str, port: int) -> Mapping[str, str]:
 
 def change_while_read(server: S3Server, url: str, folder: Path) -> Outcome:
     """Objects are overwritten and deleted during a run: every row is that of some bytes that were there, and
-    after the next run that of the bytes that are."""
+    after the next run that of the bytes that are, for all that are pictures."""
     began = time.monotonic()
     client = server.client()
     names = sorted(file.name for file in folder.iterdir())
@@ -140,6 +163,9 @@ def change_while_read(server: S3Server, url: str, folder: Path) -> Outcome:
         audit.other_bytes(engine, folder) if shown.isdisjoint(deleted) else ["a deleted photo is shown"]
     )
     engine.dispose()
+    pictures = {file.name for file in folder.iterdir() if file.read_bytes().startswith(b"\x89PNG")}
+    if missing := pictures - shown:
+        problems.append(f"{len(missing)} of {len(pictures)} photos have no label")
     if any(codes):
         problems.append(f"the runs ended with {codes}")
     return Outcome(len(overwritten) + len(deleted), 2, time.monotonic() - began, problems)

@@ -1,6 +1,7 @@
 """Workers as forks of one process that has loaded the model: hundreds of them in minutes."""
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -46,6 +47,18 @@ def fork(body: Callable[[], None], variables: Mapping[str, str]) -> int:
 def ended(pid: int) -> int:
     """Waits for a child; its exit code, or the negative number of the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def ended_within(pid: int, seconds: float) -> int:
+    """As `ended`; a child that takes longer is killed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    return ended(pid)
 
 
 def stopped(pid: int, seconds: float) -> bool:

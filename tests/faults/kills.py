@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 
 from tasks.catalog import quarantine
 from tasks.catalog.engine import connect
@@ -36,11 +37,13 @@ def kill_workers(url: str, expected: Expected, kills: int, seed: int = 0) -> Out
     began = time.monotonic()
     draw = random.Random(seed)
     variables = _variables(url)
+    points = cycle((*POINTS, "random moment"))
     struck: Counter[str] = Counter()
     under_way: dict[int, str] = {}
+    errors = 0
     while struck.total() < kills:
         while len(under_way) < AT_ONCE:
-            point = draw.choice((*POINTS, "random moment"))
+            point = next(points)
             pid = fork(partial(_doomed, expected, point, draw.randrange(2)), variables)
             under_way[pid] = point
             if point == "random moment":
@@ -49,15 +52,19 @@ def kill_workers(url: str, expected: Expected, kills: int, seed: int = 0) -> Out
         if pid not in under_way:  # the timer of a random kill
             continue
         point = under_way.pop(pid)
-        if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
-            struck[point] += 1
-        elif _all_done(url):
+        code = os.waitstatus_to_exitcode(status)
+        struck[point] += code == -signal.SIGKILL
+        errors += code not in (0, -signal.SIGKILL)
+        if code == 0 and _all_done(url):
             break
     for pid in under_way:
         os.kill(pid, signal.SIGKILL)
         ended(pid)
     given_up = _finish(url, expected, variables)
-    return Outcome(dict(struck), audit.problems(url, expected), given_up, time.monotonic() - began)
+    problems = [f"{errors} workers ended with an error"] if errors else []
+    problems += [f"no worker was killed {point}" for point in POINTS if not struck[point]]
+    problems += audit.problems(url, expected, given_up)
+    return Outcome(dict(struck), problems, given_up, time.monotonic() - began)
 
 
 def _variables(url: str) -> dict[str, str]:

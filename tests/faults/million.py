@@ -1,7 +1,6 @@
 """A night with nothing new over very many files on a disk, through `fashion-clip tag` as a user calls it."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from tasks.catalog.engine import connect, writing
 from tasks.catalog.tables import photos, runs, shards
 from tasks.settings import settings
 from tasks.sources import open_source
+from tests.faults.counters import count_writes, writes
 from tests.faults.memory import Peak
 
 IN_A_FOLDER = 1_000
@@ -33,13 +33,17 @@ class Outcome:
     problems: list[str]
 
 
-def know_many(url: str, folder: Path, count: int) -> None:
-    """`count` files on the disk, and a catalogue that knows them all. They hold nothing: none is opened."""
+def make_many(folder: Path, count: int) -> None:
+    """`count` files on the disk. They hold nothing: none is opened."""
     for number in range(count):
         below = folder / f"{number // IN_A_FOLDER:05}"
         if number % IN_A_FOLDER == 0:
             below.mkdir(parents=True)
         os.close(os.open(below / f"{number:07}.jpg", os.O_CREAT | os.O_WRONLY))
+
+
+def know_many(url: str, folder: Path, count: int) -> None:
+    """Makes the catalogue know all the `count` files of the folder."""
     engine = connect(url)
     with writing(engine) as connection:
         now = datetime.now(UTC)
@@ -67,7 +71,10 @@ def _batches(folder: Path) -> Iterator[list[dict[str, object]]]:
 
 def quiet_night(url: str, folder: Path, count: int) -> Outcome:
     """Tags the folder, of which everything is known. Rows changed: those of other tables than `runs`."""
-    before = _total(url)
+    engine = connect(url)
+    count_writes(engine)
+    before = writes(engine)
+    engine.dispose()
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "tag", str(folder)],
@@ -83,15 +90,6 @@ def quiet_night(url: str, folder: Path, count: int) -> Outcome:
     if f"{count} listed = {count} known + 0 tagged" not in out:
         problems.append(out)
     took = float(out.split(" in ")[1].split(" s:")[0]) if not problems else 0.0
-    return Outcome(seconds, took, peak.megabytes, _total(url) - before, problems)
-
-
-def _total(url: str) -> int:
-    """A number that differs if a row of a photo, a content, work, a label or a shard was written."""
-    if not url.startswith("sqlite"):
-        return 0
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
-        return sum(
-            database.execute(f"SELECT COUNT(*) + COALESCE(MAX(rowid), 0) FROM {table}").fetchone()[0]
-            for table in ("photos", "contents", "work", "shards", "quarantine", "photo_past_contents")
-        )
+    changed = writes(engine) - before
+    engine.dispose()
+    return Outcome(seconds, took, peak.megabytes, changed, problems)

@@ -1,6 +1,10 @@
-"""Hostile names of files and keys, hostile labels: what stands of each in SQL, log and CSV."""
+"""Hostile names of files and keys, hostile labels: what stands of each in SQL, log and CSV.
+
+Each name is that of a photo and, below `broken/`, that of a file which begins with the name and is no photo.
+"""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -32,22 +36,27 @@ KEYS = ("../x.jpg", "a//b.jpg", "/rooted.jpg", "./dot.jpg", "x" * 1_000 + ".jpg"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Names that went in, rows (uri, product, label) that came out, the CSV's cells, all output, problems."""
+    """Names that went in, rows (uri, product, label) that came out, the CSV's cells, how many broken files
+    stand in quarantine, problems."""
 
     names: int
     rows: list[tuple[str, str, str]]
     cells: list[list[str]]
-    output: str
+    quarantined: int
     problems: list[str]
 
 
 def make_folder(folder: Path) -> int:
-    """The files that this disk can hold, each a picture of its own; returns how many."""
+    """The names that this disk can hold, each a picture of its own; returns how many."""
     for number, name in enumerate(FILES):
-        path = folder / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(DEMO_PHOTOS[number].read_bytes())
+        _write(folder / os.fsdecode(name), DEMO_PHOTOS[number].read_bytes())
+        _write(folder / "broken" / os.fsdecode(name), name)
     return len(FILES)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def fill_bucket(server: S3Server, bucket: str) -> int:
@@ -57,6 +66,7 @@ def fill_bucket(server: S3Server, bucket: str) -> int:
     keys = [name.decode() for name in FILES if b"\xff" not in name] + list(KEYS)
     for number, key in enumerate(keys):
         client.put_object(Bucket=bucket, Key=key, Body=DEMO_PHOTOS[number].read_bytes())
+        client.put_object(Bucket=bucket, Key=f"broken/{key}", Body=key.encode())
     return len(keys)
 
 
@@ -77,25 +87,32 @@ def _toml(value: str) -> str:
 def tag_hostile(
     url: str, spec: str, names: int, taxonomy: Path, csv_file: Path, environment: dict[str, str]
 ) -> Outcome:
-    """Tags the source, with all of Prefect's log shown, and exports it."""
+    """Tags the source, with all of Prefect's log shown, exports it, and lists the quarantine."""
     variables = os.environ | environment | {"FASHION_CLIP_DATABASE_URL": url, "COLUMNS": "200"}
+    variables["FASHION_CLIP_MAX_QUARANTINED"] = "1"
     program = [sys.executable, "-m", "cli.main", "--debug"]
     tag = [*program, "tag", spec, "--model", DEMO_MODEL, "--taxonomy", str(taxonomy)]
+    quarantine = [*program, "quarantine", "list", "--limit", "1000"]
     done = [
         subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-        for command in (tag, [*program, "export", str(csv_file)])
+        for command in (tag, [*program, "export", str(csv_file)], quarantine, [*quarantine, "--json"])
     ]
     output = "".join(one.stdout + one.stderr for one in done)
     engine = connect(url)
     with reading(engine) as connection:
         query = text("SELECT uri, product_id, label FROM catalog_labels ORDER BY uri")
         rows = [(uri, product, label) for uri, product, label in connection.execute(query)]
+        candidates = set(connection.execute(text("SELECT DISTINCT label FROM label_candidates")).scalars())
     engine.dispose()
     with csv_file.open(newline="", encoding="utf-8") as file:
         cells = list(csv.reader(file))
     problems = [f"exit {one.returncode}: {one.stderr[-500:]}" for one in done if one.returncode]
     problems += _problems(names, rows, cells, output)
-    return Outcome(names, rows, cells, output, problems)
+    if candidates != set(LABELS):
+        problems.append(f"labels in label_candidates: {sorted(candidates)}")
+    quarantined = json.loads(done[-1].stdout or "[]")
+    problems += _problems_of_broken(names, quarantined)
+    return Outcome(names, rows, cells, len(quarantined), problems)
 
 
 def _problems(names: int, rows: list[tuple[str, str, str]], cells: list[list[str]], output: str) -> list[str]:
@@ -118,4 +135,14 @@ def _problems(names: int, rows: list[tuple[str, str, str]], cells: list[list[str
         found.append("a CSV cell that a spreadsheet would run")
     if any(mark in output for mark in ("\u202e", "\x01", "new\nline", "tab\t.jpg")):
         found.append("a name that stands raw in the output")
+    return found
+
+
+def _problems_of_broken(names: int, listed: list[dict[str, str]]) -> list[str]:
+    """What is wrong with `quarantine list --json`, which names the broken files and what they begin with."""
+    found = []
+    if len(listed) != names or any("/broken/" not in row["uri"] for row in listed):
+        found.append(f"{len(listed)} photos in quarantine for {names} broken ones")
+    if any(not (row["uri"] + row["detail"]).isprintable() for row in listed):
+        found.append("a row of the quarantine that is not fit to be printed")
     return found

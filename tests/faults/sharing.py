@@ -11,16 +11,21 @@ from tasks.catalog import ledger
 from tasks.catalog.engine import connect, reading
 from tests.faults import audit
 from tests.faults.audit import Expected
+from tests.faults.counters import deadlocks
 from tests.faults.forks import ended, fork
 from tests.faults.worker import run_once
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Photos tagged by each run, how often any photo was claimed by a second one, problems, seconds."""
+    """Photos tagged by each run, how often any photo was claimed by a second one, problems, seconds.
+
+    deadlocks: as the database tells; of the runs none fails by one, as it is tried again.
+    """
 
     tagged: list[int]
     claimed_twice: int
+    deadlocks: int
     problems: list[str]
     seconds: float
 
@@ -37,9 +42,10 @@ def share(url: str, expected: Expected, runs: int, shard: int, claims: Path) -> 
     engine = connect(url)
     with reading(engine) as connection:
         tagged = list(connection.execute(text("SELECT tagged FROM run_history ORDER BY run_id")).scalars())
+    met = deadlocks(engine)
     engine.dispose()
     twice = len(claimed) - len(set(claimed))
-    return Outcome(tagged, twice, failed + audit.problems(url, expected), time.monotonic() - began)
+    return Outcome(tagged, twice, met, failed + audit.problems(url, expected), time.monotonic() - began)
 
 
 def _run_and_tell(expected: Expected, file: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from fashion_clip.encoder import ClipEncoder
 from tasks import environment, nightly, tagging
 from tasks.catalog import heartbeat, ledger, runs
 from tests.catalogue_fixtures import DEMO_MODEL
@@ -48,7 +47,7 @@ def await_fate(fate: Fate) -> None:
     if fate.point == "after claim":
         _after(ledger, "claim", strike)
     elif fate.point == "mid-inference":
-        _before(ClipEncoder, "encode_pixels", strike)
+        _before(tagging, "_finish", strike)
     elif fate.point == "before commit":
         _before(tagging, "commit_shard", strike)
     elif fate.point == "after commit":

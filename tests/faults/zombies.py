@@ -45,12 +45,15 @@ def wake_the_dead(url: str, expected: Expected, zombies: int, fenced: bool = Tru
     before = _photos(url)
     for pid in slept:
         os.kill(pid, signal.SIGCONT)
-    for pid in slept:
-        ended(pid)
+    codes = [ended(pid) for pid in slept]
     after = _photos(url)
     written = sum(after[uri] != before[uri] for uri in held)
     engine = connect(url)
-    found = audit.other_bytes(engine, expected.folder) + audit.doubled(engine)
+    found = [f"only {len(slept)} of {zombies} workers slept"] if len(slept) < zombies else []
+    found += [] if held else ["no sleeper had a photo in hand"]
+    found += [f"woken workers ended with {codes}"] if any(codes) else []
+    found += audit.other_bytes(engine, expected.folder) + audit.doubled(engine)
+    found += audit.committed_twice(engine, expected.made.photos)
     found += audit.runs_that_do_not_add_up(engine)
     engine.dispose()
     return Outcome(len(slept), len(held), written, found)
