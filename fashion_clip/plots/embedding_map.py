@@ -75,7 +75,7 @@ def embedding_map(attribute: str, positions: npt.NDArray[np.float32], labels: Se
         x, y = positions[told == number].T
         axes.scatter(x, y, s=12, color=colour, marker=marker, linewidths=0, alpha=0.8, label=name)
     axes.set(xticks=[], yticks=[], xlabel="t-SNE, first dimension", ylabel="t-SNE, second dimension")
-    _write_names(axes, [(label, _centre(positions[told == number])) for number, label in enumerate(frequent)])
+    _write_names(axes, [(label, _above(positions[told == number])) for number, label in enumerate(frequent)])
     axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False, fontsize=9, markerscale=1.8)
     share = percent(_neighbours_alike(positions, told))
     axes.set_title(
@@ -84,25 +84,27 @@ def embedding_map(attribute: str, positions: npt.NDArray[np.float32], labels: Se
     return figure
 
 
-def _centre(positions: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """The position that has the most others about it: a mean may lie where no photo is."""
+def _above(positions: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Over the position that has the most others about it, and over these: a mean may be far from all."""
     distance = np.square(positions[:, None] - positions[None]).sum(axis=-1)
     near = distance <= np.median(distance) / 4
-    x, y = positions[int(near.sum(axis=1).argmax())]
-    return float(x), float(y)
+    middle = int(near.sum(axis=1).argmax())
+    return float(positions[middle, 0]), float(positions[near[middle], 1].max())
 
 
-def _write_names(axes: Axes, centres: Sequence[tuple[str, tuple[float, float]]]) -> None:
-    """Each name at its centre, or below where another one stands already."""
+def _write_names(axes: Axes, places: Sequence[tuple[str, tuple[float, float]]]) -> None:
+    """Each name above its place, so that it hides no small group; higher where another one stands already."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     wide, high = (right - left) / 5, (top - bottom) / 22
     written: list[tuple[float, float]] = []
-    for (label, (x, y)), colour in zip(centres, COLOURS, strict=False):
+    for (label, (x, y)), colour in zip(places, COLOURS, strict=False):
+        y += high / 2
         while any(abs(x - other_x) < wide and abs(y - other_y) < high for other_x, other_y in written):
-            y -= high
+            y += high
         written.append((x, y))
         box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85}
-        axes.text(x, y, plain(label, 20), ha="center", va="center", fontsize=9, bbox=box)
+        axes.text(x, y, plain(label, 20), ha="center", va="bottom", fontsize=9, bbox=box)
+    axes.set_ylim(bottom, max(top, *(y + high for _, y in written)))
 
 
 def _neighbours_alike(positions: npt.NDArray[np.float32], labels: npt.NDArray[np.intp]) -> float:

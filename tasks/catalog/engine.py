@@ -151,7 +151,7 @@ def _begin_postgresql(connection: Connection) -> None:
     from psycopg import IsolationLevel
 
     writes = connection.get_execution_options().get("writes", False)
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection  # also of one that left the pool
     driver.isolation_level = None if writes else IsolationLevel.REPEATABLE_READ
 
 

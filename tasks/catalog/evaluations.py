@@ -136,7 +136,7 @@ def told(engine: Engine) -> Told:
             uri = sys.intern(row.uri)  # one string for all attributes, as in `truths`
             found.chosen.setdefault(row.attribute, {})[uri] = sys.intern(row.chosen)
             found.digests[uri] = row.sha256
-            found.products[uri] = row.product_id
+            found.products[uri] = sys.intern(row.product_id)
             if row.truth is not None:
                 found.labels.setdefault(row.attribute, {})[uri] = sys.intern(row.truth)
     return found

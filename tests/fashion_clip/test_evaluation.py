@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fashion_clip.evaluation import compare, evaluate
+from fashion_clip.evaluation import compare, document, evaluate
 from fashion_clip.intervals import paired_difference
 from fashion_clip.metrics import measure
 from tests.fashion_clip.predictions_made_up import at_random, written_out
@@ -40,9 +40,9 @@ def test_an_attribute_without_photos_is_told() -> None:
 def test_the_document_is_json_and_whole() -> None:
     year = dict.fromkeys(KIND.photos, "2012")
     found = evaluate("model", "data", "version", [KIND, COLOUR], {"year": year}, ["odd"])
-    document = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert set(document) == {"model", "data", "taxonomy_version", "attributes", "slices", "warnings"}
-    kind = document["attributes"][0]
+    figures = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert set(figures) == {"model", "data", "taxonomy_version", "attributes", "slices", "warnings"}
+    kind = figures["attributes"][0]
     metrics = found.attributes[0]
     assert kind["accuracy"]["low"] == metrics.accuracy.low
     assert kind["macro_f1"] == metrics.macro_f1
@@ -51,7 +51,18 @@ def test_the_document_is_json_and_whole() -> None:
     for true, given, photos in kind["confusion"]:
         counts["abcd".index(true), "abcd".index(given)] = photos
     np.testing.assert_array_equal(counts, metrics.confusion)
-    assert document["slices"][0]["value"] == "2012"
+    assert figures["slices"][0]["value"] == "2012"
+
+
+def test_several_are_one_document_with_what_the_first_is_better_by() -> None:
+    first = evaluate("first", "data", "", [KIND, COLOUR], {})
+    other = evaluate("other", "data", "", [at_random("abcd", 120, seed=0, right=0.4)], {})
+    told = json.loads(json.dumps(document([first, other]), allow_nan=False))
+    assert told["evaluations"] == json.loads(json.dumps([first.as_dict(), other.as_dict()]))
+    [difference] = told["differences"]
+    assert [difference[name] for name in ("model", "other", "attribute")] == ["first", "other", "kind"]
+    assert difference["estimate"] == compare(first, other)["kind"].estimate
+    assert document([first])["differences"] == []
 
 
 def test_a_difference_is_of_the_same_photos_in_any_order() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from fashion_clip.errors import FashionClipError, UsageError
 from fashion_clip.evaluation import Evaluation, evaluate
 from fashion_clip.plots.mistakes import names_of, surest_mistakes
-from fashion_clip.report import check_report_folder, write_report
+from fashion_clip.report import check_report_folder, photos_on_map, write_report
 from fashion_clip.taxonomy import load_taxonomy
 from tests.fashion_clip.predictions_made_up import at_random, written_out
 
@@ -184,6 +184,20 @@ def test_the_other_evaluation_stands_beside(written: tuple[Evaluation, Path, Pag
     )
 
 
+def test_a_map_is_of_so_many_photos_and_the_same_ones_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fashion_clip.report.MOST", 30)
+    evaluation = evaluate(
+        "model", "data", "", [at_random("ab", 50), at_random("ab", 80, attribute="mood")], {}
+    )
+    photos = evaluation.predictions[1].photos
+    chosen = photos_on_map(evaluation)
+    assert len(chosen) == 30
+    assert set(chosen) <= set(photos)
+    assert chosen == photos_on_map(evaluation)
+    assert photos_on_map(evaluation, chosen) == chosen
+    assert photos_on_map(evaluation, photos[:20]) == sorted(photos[:20])
+
+
 def test_143_labels_make_a_report_of_moderate_size(tmp_path: Path) -> None:
     names = [
         label.name
@@ -266,6 +280,17 @@ def somebodys_folder(folder: Path) -> None:
     (folder / "thesis.doc").write_text("years of work")
 
 
+def a_document_of_another(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "index.html").write_text("my home page")
+    (folder / "evaluation.json").write_text('{"evaluations": []}')
+
+
+def a_file_that_is_no_document(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "evaluation.json").write_bytes(b"\xff no JSON")
+
+
 def a_page_of_another(folder: Path) -> None:
     folder.mkdir()
     (folder / "index.html").write_text("my home page")
@@ -280,6 +305,8 @@ def a_file(folder: Path) -> None:
     [
         (somebodys_folder, "holds something else than a report"),
         (a_page_of_another, "holds something else than a report"),
+        (a_document_of_another, "holds something else than a report"),
+        (a_file_that_is_no_document, "holds something else than a report"),
         (a_file, "is a file"),
     ],
 )

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from fashion_clip.calibration import Calibration
 from fashion_clip.demo import truth
 from fashion_clip.errors import UsageError
 from flows.evaluate_model import evaluate_model
 from flows.nightly_tagging import nightly_tagging
+from tasks.catalog.engine import writing
 from tasks.truth import import_truth
 from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, put_photos, rows
 
@@ -94,6 +96,23 @@ def test_without_a_data_set_the_truth_of_the_catalogue_is_measured(tmp_path: Pat
     sliced = rows(catalogue, "SELECT value, n FROM slice_accuracy WHERE attribute = 'category'")
     assert sorted(sliced) == [("random", drawn), ("unsampled", 40 - drawn)]
     assert evaluated.evaluations[0].attributes[0].accuracy.estimate > 0.8
+
+
+def test_a_data_set_is_measured_without_the_champion_s_calibration_and_that_is_told(
+    tmp_path: Path, classes: Path, catalogue: Engine
+) -> None:
+    put_photos(tmp_path / "photos", 0, 2)
+    nightly_tagging(str(tmp_path / "photos"), DEMO_MODEL, "demo")
+    [plain] = evaluate_model(str(classes), [DEMO_MODEL], "demo").evaluations
+    with writing(catalogue) as connection:
+        calibration = Calibration(0.95, 0.9, "", 0.5).to_json()
+        connection.execute(text("UPDATE model_versions SET calibration = :new"), {"new": calibration})
+    [told] = evaluate_model(str(classes), [DEMO_MODEL], "demo").evaluations
+    assert told.attributes[0].accuracy == plain.attributes[0].accuracy
+    [new] = [warning for warning in told.warnings if warning not in plain.warnings]
+    assert new.startswith("measured as the checkpoint is, without the calibration of ")
+    [(document,)] = rows(catalogue, "SELECT document FROM evaluations ORDER BY evaluation_id DESC LIMIT 1")
+    assert new in json.loads(document)["warnings"]
 
 
 def test_a_run_that_fails_is_recorded_so(catalogue: Engine, classes: Path) -> None:

@@ -193,9 +193,22 @@ def test_slices_that_cannot_be(shop: str, monkeypatch: pytest.MonkeyPatch) -> No
     ):
         measured(shop, slices=("shelf",))
     monkeypatch.setattr(evaluating, "MOST_VALUES", 100)
-    with pytest.raises(UsageError, match=r"column 'number' has 121 values; a slice has 100 at most"):
+    with pytest.raises(
+        UsageError, match=r"column 'number' .*: it has 121 values, and a slice has 100 at most"
+    ):
         measured(shop, slices=("number",))
     assert MOST_VALUES == 200
+
+
+def test_values_that_are_too_long_for_sql_make_no_slices(tmp_path: Path) -> None:
+    for photo in PHOTOS[:4]:
+        shutil.copy(photo, tmp_path)
+    lines = [f"{photo.name},Footwear,{'w' * 200},{'x' * 201}" for photo in PHOTOS[:4]]
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,category,gender,source", *lines]))
+    [evaluation] = measured(str(tmp_path)).evaluations
+    assert {part.value for part in evaluation.slices} == {"w" * 200}
+    with pytest.raises(UsageError, match=r"'source' cannot be sliced by: it has a value of 201 characters"):
+        evaluate_data(Wanted(str(tmp_path), ("nowhere",), "demo", slices=("source",)), Counted())
 
 
 def test_a_limit_is_kept_and_told(shop: str) -> None:

@@ -1,19 +1,22 @@
 """What the served labels are worth on the catalogue's truth: random truth alone where there is any."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 from sklearn.metrics import accuracy_score
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, text, update
 
 from fashion_clip.demo import truth
 from fashion_clip.errors import UsageError
 from fashion_clip.metrics import AttributeMetrics
+from tasks.catalog import audit
 from tasks.catalog.engine import writing
+from tasks.catalog.tables import runs, shards
 from tasks.evaluating import Evaluated
 from tasks.evaluating_catalogue import DATA, evaluate_catalogue
 from tasks.truth import import_truth
-from tests.catalogue_fixtures import Tagged, contents_of, rows
+from tests.catalogue_fixtures import Tagged, contents_of, new_run, rows
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -90,6 +93,43 @@ def test_where_truth_was_drawn_at_random_it_alone_counts(tagged: Tagged) -> None
     assert sliced["category", "review"] == 10
 
 
+def warnings_of(engine: Engine) -> list[str]:
+    return [one for one in evaluate_catalogue(engine, []).evaluations[0].warnings if "tells of" in one]
+
+
+def test_of_which_photos_random_truth_tells_is_told_where_it_is_not_of_nearly_all(tagged: Tagged) -> None:
+    """Of 61 photos, so many stand for those that were tagged before there was an audit."""
+
+    def tag_before(photos: int) -> None:
+        before = "SELECT photo_id FROM photos WHERE content_id IS NOT NULL ORDER BY uri DESC LIMIT :photos"
+        with writing(tagged.engine) as connection:
+            moved = text(f"UPDATE photos SET shard_id = :shard WHERE photo_id IN ({before})")
+            connection.execute(moved, {"shard": shard, "photos": photos})
+
+    give(tagged, names_of(tagged)[:10], ",chosen", ",review")
+    assert warnings_of(tagged.engine) == []
+    audit.draw(tagged.engine, tagged.run_id, 61)
+    assert warnings_of(tagged.engine) == []
+    run_id = new_run(tagged.engine)
+    with writing(tagged.engine) as connection:
+        values = {"run_id": run_id, "committed_at": datetime(2026, 1, 1, tzinfo=UTC)}
+        empty = {"embedded": 0, "tagged": 0, "quarantined": 0}
+        query = insert(shards).values(**values, **empty).returning(shards.c.shard_id)
+        shard = connection.execute(query).scalar_one()
+        connection.execute(
+            update(runs)
+            .where(runs.c.run_id == tagged.run_id)
+            .values(started_at=datetime(2026, 3, 4, tzinfo=UTC))
+        )
+    tag_before(3)
+    assert warnings_of(tagged.engine) == []
+    tag_before(20)
+    assert warnings_of(tagged.engine) == [
+        "the random truth tells of 67 % of the catalogue's photos: those of runs since 2026-03-04 that were "
+        "drawn from"
+    ]
+
+
 def test_truth_of_other_attributes_tells_accuracy_apart(tagged: Tagged) -> None:
     names = names_of(tagged)[:30]
     give(tagged, names)
@@ -109,6 +149,9 @@ def test_vectors_and_pictures_are_at_hand(tagged: Tagged) -> None:
     names = names_of(tagged)[:5]
     give(tagged, names)
     evaluated = evaluate_catalogue(tagged.engine, [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fashion_clip.report.MOST", 3)
+        assert len(evaluated.vectors()) == 3
     vectors = evaluated.vectors()
     assert {uri.rpartition("/")[2] for uri in vectors} == set(names)
     assert all(abs(float(vector @ vector) - 1) < 0.01 for vector in vectors.values())

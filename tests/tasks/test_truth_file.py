@@ -107,6 +107,10 @@ HEADER = "id,attribute,label\n"
         (b"id,attribute\n", "or one column for each attribute: category, articleType"),
         (b"id,label\n", "needed are attribute and truth"),
         (b"id,id,attribute,label\n", "two columns 'id'; leave one"),
+        *(
+            (f"id,attribute,label,{one}\n".encode(), f"the model's own labels.* {one!r}; a column truth")
+            for one in ("confidence", "decision", "model_version", "reason")
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_with_what_to_do(file: Path, content: bytes, told: str) -> None:

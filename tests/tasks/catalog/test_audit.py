@@ -2,13 +2,15 @@
 
 import math
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, delete, event, update
 
 from tasks.catalog import audit
 from tasks.catalog.engine import writing
-from tasks.catalog.tables import audit_samples, runs
+from tasks.catalog.runs import take_up_again
+from tasks.catalog.tables import audit_samples, runs, shards
 from tests.catalogue_fixtures import new_run, rows
 from tests.tasks.catalog.databases import ON_SQLITE
 from tests.tasks.catalog.made_results import broken
@@ -27,9 +29,10 @@ def night(engine: Engine, photos: int, first: int) -> int:
     return run_id
 
 
-def end(engine: Engine, run_id: int, status: str) -> None:
+def end(engine: Engine, run_id: int, status: str, ago: timedelta = timedelta(hours=2)) -> None:
+    values = {"status": status, "finished_at": datetime.now(UTC) - ago}
     with writing(engine) as connection:
-        connection.execute(update(runs).where(runs.c.run_id == run_id).values(status=status))
+        connection.execute(update(runs).where(runs.c.run_id == run_id).values(**values))
 
 
 def drawn(engine: Engine) -> dict[int, list[tuple[str, float]]]:
@@ -112,6 +115,28 @@ def test_the_next_run_draws_for_one_that_ended_early(engine: Engine, status: str
     assert audit.draw(engine, running, 5) == 5  # it lives, and draws for itself
     assert audit.draw(engine, night(engine, 5, 5), 5) == 5
     assert {run_id for run_id in drawn(engine) if run_id not in found} == {running, running + 2}
+
+
+def test_a_run_that_was_only_silent_draws_for_itself_and_from_all_that_it_tagged(engine: Engine) -> None:
+    silent = night(engine, 10, 1)
+    end(engine, silent, "interrupted", timedelta(minutes=59))
+    other = night(engine, 10, 2)
+    assert audit.draw(engine, other, 5) == 5
+    assert set(drawn(engine)) == {other}
+    late = night(engine, 10, 3)
+    with writing(engine) as connection:
+        take_up_again(connection, silent)
+        connection.execute(update(shards).where(shards.c.run_id == late).values(run_id=silent))
+    assert audit.draw(engine, silent, 5) == 5
+    assert {probability for _, probability in drawn(engine)[silent]} == {5 / 20}
+
+
+def test_a_run_whose_end_nobody_knows_is_over(engine: Engine) -> None:
+    killed = night(engine, 10, 1)
+    end(engine, killed, "interrupted")
+    with writing(engine) as connection:
+        connection.execute(update(runs).values(finished_at=None))
+    assert audit.draw(engine, night(engine, 10, 2), 5) == 10
 
 
 def test_runs_of_another_kind_are_not_drawn_from(engine: Engine) -> None:

@@ -168,7 +168,13 @@ def test_what_people_say_is_told_photo_by_photo(engine: Engine, tmp_path: Path) 
             "articleType": {"file:///photos/a": "unsampled"},
         },
         {"file:///photos/a": digest("shoe"), "file:///photos/b": digest("hat")},
+        {"file:///photos/a": "a", "file:///photos/b": "b"},
     )
+    changed = shows("file:///photos/b", "coat")
+    commit_shard(
+        engine, run_id, claim_of(engine, run_id, [changed.uri]), label_set, result([changed], ["coat"])
+    )
+    assert evaluations.told(engine).digests["file:///photos/b"] == digest("hat")  # as it was seen
 
 
 @ON_POSTGRESQL

@@ -44,8 +44,8 @@ VIEW_COLUMNS = {
     "model_history": "version encoder rung parent role promoted_at retired_at",
     "run_history": "run_id flow source started_at finished_at status listed ignored known embedded tagged "
     "quarantined remaining error prefect_flow_run_id",
-    "photo_truths": "truth_id photo_id product_id content_id attribute_id label_id chosen "
-    "inclusion_probability given_by given_at",
+    "photo_truths": "uri product_id attribute truth chosen inclusion_probability given_by given_at truth_id "
+    "photo_id attribute_id label_id content_id shard_id",
     "truth_verdicts": "uri product_id attribute truth label correct similarity confidence decision "
     "model_version taxonomy_version chosen inclusion_probability given_by given_at",
     "review_queue": "uri product_id attribute label confidence reason inclusion_probability",

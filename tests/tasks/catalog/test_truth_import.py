@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from fashion_clip.errors import UsageError
 from tasks.catalog.engine import writing
 from tasks.spreadsheet import write_csv
 from tasks.truth import Imported, import_truth
-from tests.catalogue_fixtures import contents_of, rows
-from tests.tasks.catalog.databases import moments
-from tests.tasks.catalog.made_truths import photo, photo_id, put_draw, say, tag, vanish
+from tests.catalogue_fixtures import connected, contents_of, rows
+from tests.tasks.catalog.databases import ON_SQLITE, moments
+from tests.tasks.catalog.made_truths import day, photo, photo_id, put_draw, say, tag, vanish
 
 Import = Callable[..., Imported]
 
@@ -156,6 +156,7 @@ def test_what_cannot_be_matched_is_told_by_line_and_the_rest_imported(
     [
         ("when", "03.11.2026", "when '03.11.2026' is no time"),
         ("when", "2199-01-01", "is in the future"),
+        ("when", "0001-01-01T00:00:00+01:00", "when '0001-01-01T00:00:00+01:00' is no time"),
         ("chosen", "some", "chosen 'some'; expected random, review, unsampled"),
         ("chosen,inclusion_probability", "random,0", "inclusion_probability '0'; expected a number above 0"),
         ("chosen,inclusion_probability", "random,1.5", "'1.5'"),
@@ -253,11 +254,31 @@ u:c,category,Clothing,ann,2026-01-07T00:00:00Z
     ]
     before = contents_of(tagged)
     assert counts(given(content)) == {"rows": 3, "unchanged": 3}
-    assert counts(given(header + "u:c,category,Clothing,ann,2026-01-09\n")) == {"rows": 1, "unchanged": 1}
     assert counts(given(header + "u:c,category,(none),ann,2026-01-06\n")) == {"rows": 1, "contradictory": 1}
     assert contents_of(tagged) == before
     soon = datetime.now(UTC) + timedelta(hours=2)  # a clock that is ahead, or local time
     assert given(header + f"u:b,category,Clothing,ann,{soon.isoformat()}\n").imported == 1
+
+
+def test_who_comes_round_to_an_old_answer_at_another_time_settles_it(tagged: Engine, given: Import) -> None:
+    header = "uri,attribute,truth,by,when\n"
+    given(header + "u:c,category,Footwear,ann,2026-01-01\nu:c,category,Clothing,ben,2026-01-02\n")
+    assert rows(tagged, "SELECT reason FROM review_queue") == [("conflict",)]
+    again = header + "u:c,category,Footwear,ben,2026-01-03\nu:c,category,Footwear,ann,2026-01-04\n"
+    assert counts(given(again)) == {"rows": 2, "imported": 2, "conflicts": 2}
+    assert rows(tagged, "SELECT truth, given_by FROM photo_truths") == [("Footwear", "ann")]
+    assert rows(tagged, "SELECT reason FROM review_queue") == []
+    assert counts(given(again)) == {"rows": 2, "unchanged": 2}
+
+
+def test_without_a_time_the_same_again_is_news_of_another_picture(tagged: Engine, given: Import) -> None:
+    content = URI + "u:a,category,Footwear\n"
+    given(content)
+    tag(tagged, photo("a", "coat", "p"))
+    assert counts(given(content)) == {"rows": 1, "imported": 1}
+    assert counts(given(content)) == {"rows": 1, "unchanged": 1}
+    tag(tagged, photo("a", "sock", "p"))
+    assert counts(given(URI + "u:a,category,Clothing\n", by="ben")) == {"rows": 1, "imported": 1}
 
 
 def test_labels_for_a_taxonomy_to_come_are_kept_where_that_is_asked_for(
@@ -269,6 +290,15 @@ def test_labels_for_a_taxonomy_to_come_are_kept_where_that_is_asked_for(
     assert counts(done) == {"rows": 3, "imported": 2, "unusable": 1}
     assert [row[2] for row in truths(tagged)] == ["Homeware", "Homeware"]
     assert counts(given(content, new_labels=True)) == {"rows": 3, "unchanged": 2, "unusable": 1}
+    more = URI + "u:a,articleType,Homeware\nu:c,category,Homeware\nu:b,articleType,Lamps\n"
+    assert counts(given(more, new_labels=True)) == {"rows": 3, "imported": 3}
+    assert [row[:3] for row in truths(tagged)][2:] == [
+        ("file:///photos/a", "articleType", "Homeware"),
+        ("file:///photos/c", "category", "Homeware"),
+        ("file:///photos/b", "articleType", "Lamps"),
+    ]
+    [(names,)] = rows(tagged, "SELECT COUNT(*) FROM label_names WHERE name IN ('Homeware', 'Lamps')")
+    assert names == 3
 
 
 # How a photo was chosen -------------------------------------------------------------------------------------
@@ -279,7 +309,7 @@ def chosen(engine: Engine) -> list[tuple[str, float | None]]:
 
 
 def test_the_file_says_how_photos_were_chosen(tagged: Engine, given: Import) -> None:
-    content = """uri,attribute,label,chosen,inclusion_probability,reason
+    content = """uri,attribute,truth,chosen,inclusion_probability,reason
 u:a,category,Footwear,Random,0.25,
 u:b,category,Footwear,review,0.25,
 u:c,category,Footwear,,0.25,
@@ -311,6 +341,24 @@ def test_what_was_random_once_stays_so(tagged: Engine, given: Import) -> None:
     content = URI + "u:c,category,Clothing\nu:c,articleType,Coats\nu:a,category,Clothing\n"
     assert given(content, by="ben").imported == 3
     assert chosen(tagged)[2:] == [("random", 0.5), ("unsampled", None), ("random", 0.25)]
+
+
+def test_what_was_random_of_another_picture_is_so_no_more(tagged: Engine, given: Import) -> None:
+    put_draw(tagged, 1, ["a"], 0.2)
+    say(tagged, "c", "category", "Footwear", at=day(5), chosen="random", probability=0.5)
+    tag(tagged, photo("a", "coat", "p"), photo("c", "sock"), at=day(10))
+    header = "uri,attribute,truth,when\n"
+    dated = "{0},category,Clothing,2026-03-{1}\n"
+    content = header + "".join(dated.format(uri, at) for uri in ("u:a", "u:c") for at in ("06", "12"))
+    with writing(tagged) as connection:  # they were tagged just now
+        connection.execute(text("UPDATE shards SET committed_at = :at WHERE run_id = 1"), {"at": day(2)})
+    assert given(content).imported == 4
+    said = rows(
+        tagged,
+        "SELECT p.uri, t.inclusion_probability FROM truths t JOIN photos p USING (photo_id)"
+        " WHERE given_by = 'me' ORDER BY p.uri, t.given_at",
+    )
+    assert [(uri[-1], share) for uri, share in said] == [("a", 0.2), ("a", None), ("c", 0.5), ("c", None)]
 
 
 def test_who_forgot_the_columns_may_give_the_file_again_with_them(tagged: Engine, given: Import) -> None:
@@ -372,6 +420,30 @@ def test_a_file_of_no_use_leaves_all_as_it_was(
         given(URI + 'u:a,category,Footwear\nu:b,category,Footwear\nu:c,"category\n')
     assert contents_of(tagged) == before
     assert given(URI + "u:a,category,Footwear\n").imported == 1
+
+
+@ON_SQLITE
+def test_nobody_waits_while_a_file_is_read_and_looked_up(tagged: Engine, given: Import) -> None:
+    """Another program writes at the last moment before the rows are settled."""
+    written: list[str] = []
+
+    def write(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if "staged_truths" in statement and not statement.startswith("UPDATE") and not written:
+            with connected(str(tagged.url)) as other, other.connect() as writer:
+                writer.exec_driver_sql("PRAGMA busy_timeout = 0")
+                writer.exec_driver_sql("UPDATE photos SET change_token = 'other'")
+                writer.commit()
+            written.append(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.truth.CHUNK", 1)
+        event.listen(tagged, "after_cursor_execute", write)
+        done = given(
+            "file,attribute,label\nc,category,Clothing\na,category,Hats of a new kind\n", new_labels=True
+        )
+    assert counts(done) == {"rows": 2, "imported": 2}
+    assert len(written) == 1
+    assert rows(tagged, "SELECT DISTINCT change_token FROM photos") == [("other",)]
 
 
 def test_an_empty_catalogue_takes_no_truth(engine: Engine, tmp_path: Path) -> None:
