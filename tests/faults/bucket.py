@@ -33,9 +33,9 @@ STRIKES = {
 # These last, on a few connections or on all: the mode, and how often it must strike.
 LASTING = {"hang": ("hang::2", 2), "slow": (f"rate:2000:4 on GET /{BUCKET}/0", 4), "delay": ("delay:0.05", 1)}
 AWAY_S = 20.0
-# Of listings and photos alike, drawn anew so often: a connection that is once spared is used again and again.
-STORM, STORM_S = f"busy:GET /{BUCKET}@0.4", 0.2
-# That it may take, for a start and a photo; undisturbed a photo takes 0.01 s.
+# Over listings and photos alike, drawn anew so often: a connection that is spared is used again and again.
+STORM, STORM_S, DRAWN_EVERY_S, MANY = f"busy:GET /{BUCKET}@0.4", 60.0, 0.2, 50
+# That it may take, for a start and a photo; undisturbed a photo takes 0.02 s.
 MOST_S, MOST_S_A_PHOTO = 90.0, 0.15
 
 
@@ -74,13 +74,15 @@ def last(server: S3Server, url: str, expected: Expected, mode: str, least: int) 
 
 
 def storm(server: S3Server, url: str, expected: Expected) -> Outcome:
-    """Runs over the bucket while two of five requests are answered 503."""
+    """Runs over the bucket while two of five requests are answered 503, for the first STORM_S."""
 
     def rage(proxy: FaultProxy, over: threading.Event) -> None:
-        while not over.wait(STORM_S):
+        end = time.monotonic() + STORM_S
+        while time.monotonic() < end and not over.wait(DRAWN_EVERY_S):
             proxy.mode = STORM
+        proxy.mode = "ok"
 
-    return _disturbed(server, url, expected, rage, least=expected.made.photos // 10)
+    return _disturbed(server, url, expected, rage, least=MANY)
 
 
 def away(server: S3Server, url: str, expected: Expected) -> Outcome:
@@ -172,7 +174,8 @@ def change_while_read(server: S3Server, url: str, folder: Path) -> Outcome:
 
 
 def _wait_for_a_shard(url: str) -> None:
-    while True:
+    deadline = time.monotonic() + MOST_S
+    while time.monotonic() < deadline:
         engine = connect(url)
         try:
             if audit._number(engine, "SELECT COUNT(*) FROM shards"):
@@ -180,6 +183,7 @@ def _wait_for_a_shard(url: str) -> None:
         finally:
             engine.dispose()
         time.sleep(0.05)
+    raise TimeoutError(f"no shard was committed within {MOST_S:.0f} s")
 
 
 def wrong_key(server: S3Server, url: str) -> Outcome:
