@@ -75,7 +75,7 @@ def test_there_is_one_and_all_are_small() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["/home/me/x.png", "in '/tmp/a/b'", "file:///x", "(/root/a/b)", "C:\\Users\\me"]
+    "text", ["/home/me/x.png", "in '/tmp/a/b'", "file:///x", "(/srv/a/b)", "C:\\Users\\me"]
 )
 def test_absolute_paths_are_seen(text: str) -> None:
     assert ABSOLUTE.search(text)
