@@ -10,19 +10,19 @@ import tempfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from benchmarks.judged import raw_names
 from benchmarks.material import make_vit_b_32, parquet_photos
 from benchmarks.report import Goal, arguments, machine, tell
 from fashion_clip.decode import Limits
 from fashion_clip.encoder import ClipEncoder, load_encoder
 from fashion_clip.preprocessing import photo_pixels
 from fashion_clip.scoring import Head, zero_shot_heads
-from fashion_clip.taxonomy import Taxonomy, load_taxonomy, parse_taxonomy
+from fashion_clip.taxonomy import load_taxonomy
 
 LEAST_COSINE, LEAST_AGREEMENT, MOST_POINTS = 0.999, 0.995, 0.2
 BATCH = 256
@@ -106,7 +106,7 @@ def _labels(data: Path, exact: ClipEncoder, quick: ClipEncoder, few: bool, file:
     table = parquet.read_table(data / "small_60x80.parquet")
     rows = table.slice(0, 1_000 if few else len(table)).to_pylist()
     photos = [row["image"]["bytes"] for row in rows]
-    heads = zero_shot_heads(exact, _raw_names(load_taxonomy("products")))
+    heads = zero_shot_heads(exact, raw_names(load_taxonomy("products")))
     vectors = {"exact": _embed(exact, photos), "quick": _embed(quick, photos)}
     told, agreements, points = [], [], []
     for head in heads:
@@ -133,18 +133,6 @@ def _labels(data: Path, exact: ClipEncoder, quick: ClipEncoder, few: bool, file:
     ]
     columns = ["attribute", "agree", "right, exact", "right, quick", "points"]
     tell(f"Labels of {len(rows):,} photos", columns, told, goals, file)
-
-
-def _raw_names(taxonomy: Taxonomy) -> Taxonomy:
-    """With the prompt that the small model was trained on."""
-    attributes: dict[str, Any] = {
-        attribute.name: {
-            "labels": [label.name for label in attribute.labels],
-            "templates": ["a photo of {label}"],
-        }
-        for attribute in taxonomy.attributes
-    }
-    return parse_taxonomy({"name": "raw", "attributes": attributes})
 
 
 def _best(head: Head, vectors: Vectors) -> npt.NDArray[np.intp]:

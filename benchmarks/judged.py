@@ -44,14 +44,14 @@ class Judged:
         return found
 
 
-def judged_photos(shared: Path, year: str, prompts: str, count: int | None = None) -> Judged:
-    """Photos of a year. prompts: `label`, raw names, as the stand-in knows them, or `shipped` ones."""
+def judged_photos(shared: Path, year: str) -> Judged:
+    """Photos of a year, with the raw names of the labels as prompts."""
     from pyarrow import parquet
 
     table = parquet.read_table(shared / "data" / "fashion_products" / "small_60x80.parquet").to_pylist()
-    rows = [row for row in table if row["year"] == year][:count]
+    rows = [row for row in table if row["year"] == year]
     encoder = stand_in(shared)
-    taxonomy = load_taxonomy("products") if prompts == "shipped" else raw_names(load_taxonomy("products"))
+    taxonomy = raw_names(load_taxonomy("products"))
     truth = {attribute.name: _truth(taxonomy, attribute.name, rows) for attribute in taxonomy.attributes}
     vectors = embed(encoder, [row["image"]["bytes"] for row in rows])
     ids = tuple(row["id"] for row in rows)
@@ -64,7 +64,7 @@ def stand_in(shared: Path) -> ClipEncoder:
 
 
 def raw_names(taxonomy: Taxonomy) -> Taxonomy:
-    """Its labels, each by its name alone."""
+    """With the prompt that the small model was trained on: a label's name alone."""
     attributes = (replace(each, templates=("a photo of {label}",)) for each in taxonomy.attributes)
     return Taxonomy(taxonomy.name, tuple(attributes))
 

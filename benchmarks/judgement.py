@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where the reliability diagram goes")
     options = parser.parse_args()
     print(machine())
-    judged = judged_photos(options.shared, YEAR, "label")
+    judged = judged_photos(options.shared, YEAR)
     splits = 4 if options.quick else options.splits
     tell_splits(judged, splits, TRUTHS[: 2 if options.quick else None], options.goals)
     if options.picture is not None:

@@ -61,7 +61,7 @@ def calibrate(
 
     Args:
         truths: attribute -> truth.
-        reference: float32 (m, dimension), vectors drawn from the catalogue of photos without truth.
+        reference: float32 (m, dimension), vectors spread over the catalogue, of photos that judge nothing.
         precision, certainty: what is promised of accepted labels, see fashion_clip.acceptance.
     """
     once = {name: _one_a_product(found) for name, found in truths.items()}

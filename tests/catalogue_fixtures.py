@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, event, insert, text
 
-from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR
+from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR, truth
 from tasks.catalog import plan, schema, tables
 from tasks.catalog.engine import connect, reading, writing
 from tasks.catalog.models import LabelSet
@@ -60,6 +60,17 @@ def put_photos(folder: Path, first: int, last: int) -> list[Path]:
     """Copies the demo photos first..last-1 into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copy(file, folder / file.name)) for file in DEMO_PHOTOS[first:last]]
+
+
+def put_classes(folder: Path, photos: list[Path]) -> Path:
+    """Class folders of the article types of demo photos, with a file among them that is no picture."""
+    known = truth()
+    for photo in photos:
+        of_class = folder / known[photo.name]["articleType"]
+        of_class.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, of_class)
+    (folder / "Bags" / "broken.png").write_text("no picture")
+    return folder
 
 
 def change_weights(model: Path) -> None:

@@ -1,7 +1,6 @@
 """`fashion-clip evaluate`: what it prints, writes and leaves alone, and how it refuses."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from sqlalchemy import Engine
 
 from fashion_clip.demo import truth
 from tasks.truth import import_truth
-from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, Tagged, rows
+from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, Tagged, put_classes, rows
 from tests.cli.conftest import Finished
 from tests.tasks.sources.conftest import datasets_cache
 from tests.tasks.sources.stores import PICTURES
@@ -32,13 +31,7 @@ pytestmark = pytest.mark.usefixtures("clean_environment", "datasets_cache")
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Class folders of article types, with a file that is no picture."""
-    for photo in PHOTOS:
-        folder = tmp_path / "classes" / TRUTH[photo.name]["articleType"]
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photo, folder)
-    (tmp_path / "classes" / "Bags" / "broken.png").write_text("no picture")
-    return tmp_path / "classes"
+    return put_classes(tmp_path / "classes", PHOTOS)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from flows.evaluate_model import evaluate_model
 from flows.nightly_tagging import nightly_tagging
 from tasks.catalog.engine import writing
 from tasks.truth import import_truth
-from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, put_photos, rows
+from tests.catalogue_fixtures import DEMO_MODEL, DEMO_PHOTOS, put_classes, put_photos, rows
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "catalogue")
 
@@ -29,13 +28,7 @@ RUNS = "SELECT flow, source, status, error FROM run_history ORDER BY run_id DESC
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Class folders, and a file among them that is no picture."""
-    for photo in PHOTOS:
-        folder = tmp_path / "classes" / TRUTH[photo.name]["articleType"]
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photo, folder)
-    (tmp_path / "classes" / "Bags" / "broken.png").write_text("no picture")
-    return tmp_path / "classes"
+    return put_classes(tmp_path / "classes", PHOTOS)
 
 
 def artifacts(engine: Engine) -> dict[str, Any]:
