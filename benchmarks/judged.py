@@ -14,7 +14,8 @@ from fashion_clip.calibrating import Truths
 from fashion_clip.decode import Limits
 from fashion_clip.encoder import ClipEncoder, load_encoder
 from fashion_clip.errors import ImageError
-from fashion_clip.labeller import Labeller, zero_shot_labeller
+from fashion_clip.labeller import Labeller
+from fashion_clip.model import Model
 from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.preprocessing import photo_pixels
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
@@ -44,18 +45,18 @@ class Judged:
         return found
 
 
-def judged_photos(shared: Path, year: str) -> Judged:
-    """Photos of a year, with the raw names of the labels as prompts."""
+def judged_photos(shared: Path, *years: str) -> Judged:
+    """Photos of some years, with the raw names of the labels as prompts."""
     from pyarrow import parquet
 
     table = parquet.read_table(shared / "data" / "fashion_products" / "small_60x80.parquet").to_pylist()
-    rows = [row for row in table if row["year"] == year]
+    rows = [row for row in table if row["year"] in years]
     encoder = stand_in(shared)
     taxonomy = raw_names(load_taxonomy("products"))
     truth = {attribute.name: _truth(taxonomy, attribute.name, rows) for attribute in taxonomy.attributes}
     vectors = embed(encoder, [row["image"]["bytes"] for row in rows])
     ids = tuple(row["id"] for row in rows)
-    return Judged(zero_shot_labeller(encoder, taxonomy), vectors, ids, truth)
+    return Judged(Model(encoder).labeller(taxonomy), vectors, ids, truth)
 
 
 def stand_in(shared: Path) -> ClipEncoder:

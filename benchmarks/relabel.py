@@ -20,7 +20,7 @@ from benchmarks.catalog_data import Took, insert_rows, timed
 from benchmarks.catalog_layouts import drop_from_cache
 from benchmarks.report import Goal, arguments, machine, tell
 from fashion_clip.labeller import Labeller
-from fashion_clip.scoring import Head
+from fashion_clip.scoring import prompt_head
 from fashion_clip.taxonomy import Label, Taxonomy, load_taxonomy
 from tasks.catalog import models, relabelling, schema
 from tasks.catalog.engine import connect, reading, writing
@@ -157,7 +157,7 @@ def labeller_of(taxonomy: Taxonomy, seed: int) -> Labeller:
     for attribute in taxonomy.attributes:
         weights = draw.standard_normal((len(attribute.labels), DIMENSION)).astype(np.float32)
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-        heads.append(Head(attribute.name, tuple(label.name for label in attribute.labels), weights, 100.0))
+        heads.append(prompt_head(attribute.name, [label.name for label in attribute.labels], weights, 100.0))
     return Labeller(taxonomy, tuple(heads))
 
 

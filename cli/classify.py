@@ -32,11 +32,10 @@ def classify(
     for path in image_path:
         if not path.is_file():
             raise UsageError(f"no image file {str(path)!r}; give the path of a photo")
-    from fashion_clip.scoring import zero_shot_heads
-    from tasks.serving import load_chosen_encoder
+    from tasks.serving import load_chosen_model
 
-    encoder = load_chosen_encoder(model)
-    heads = zero_shot_heads(encoder, candidates)
+    found = load_chosen_model(model)
+    encoder, heads = found.encoder, found.labeller(candidates).heads
     results = []
     for path, outcome in _outcomes(encoder, heads, image_path, top):
         results.append({"image": str(path), **outcome})

@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from cli import calibrate, classify, db, demo, evaluate, export, quarantine, relabel, runs, tag, truth
+from cli import (
+    calibrate,
+    classify,
+    db,
+    demo,
+    evaluate,
+    export,
+    models,
+    quarantine,
+    relabel,
+    retrain,
+    runs,
+    tag,
+    train,
+    truth,
+)
 from cli.output import fail
 from fashion_clip.errors import FashionClipError, UsageError
 
@@ -20,6 +35,9 @@ app.command("classify")(classify.classify)
 app.command("tag")(tag.tag)
 app.command("relabel")(relabel.relabel)
 app.command("calibrate")(calibrate.calibrate)
+app.command("train")(train.train)
+app.command("retrain")(retrain.retrain)
+app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("runs")(runs.runs)
 app.command("export")(export.export)

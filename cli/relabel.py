@@ -67,7 +67,7 @@ def _preview(taxonomy: str, as_json: bool) -> None:
 
     model = load_model(require_served(environment.catalogue()))
     wanted = load_taxonomy(taxonomy)
-    found = preview_of(model, labeller_for(model.encoder, wanted, model.label_set.calibration))
+    found = preview_of(model, labeller_for(model.model, wanted))
     if as_json:
         print_json(found.as_dict())
     else:

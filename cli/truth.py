@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What people say photos show.")
 
 
-@app.callback()
-def _group() -> None:
-    """A group of its own although it has one command so far."""
-
-
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8.", show_default=False)],
@@ -61,6 +56,28 @@ def import_file(
         _tell(file, done, dry_run)
     if done.refused:
         raise SystemExit(1)
+
+
+@app.command("suspects")
+def list_suspects(
+    limit: Annotated[int, typer.Option(min=1, help="Of each attribute, the worst first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List truth that is probably wrong, as a model sees it that was not taught it.
+
+    Nothing is changed: look at the photos, and import what is right.
+    """
+    from tasks.environment import catalogue
+    from tasks.suspicion import suspect_truths
+
+    found = suspect_truths(catalogue(), limit)
+    if as_json:
+        print_json([vars(one) for one in found])
+    elif not found:
+        print("no truth looks wrong")
+    else:
+        columns = ("uri", "attribute", "truth", "probability", "likelier", "its probability")
+        print_table(columns, [tuple(vars(one).values()) for one in found])
 
 
 def _tell(file: Path, done: "Imported", dry_run: bool) -> None:

@@ -130,7 +130,7 @@ def _logits(
     """Logits, truth and weights of those whose true label is among the attribute's."""
     told = truths.rows(np.flatnonzero(truths.truth != NONE_OF_THEM))
     head = labeller.head(attribute)
-    logits = (told.vectors @ head.weights.T * np.float32(head.scale)).astype(np.float64)
+    logits = head.logits(told.vectors @ head.weights.T).astype(np.float64)
     return logits, told.truth, told.weights
 
 

@@ -35,6 +35,7 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
 ]
+_CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 # Repositories whose main branch holds pickled weights only, with the commit of the hub's own conversion
 # robot. transformers searches the pull requests for such a commit at every load, and does not find it again
 # without a network; a named commit is the same bytes for everybody and is found in the cache.
@@ -64,6 +65,7 @@ def load_checkpoint(name: str) -> Checkpoint:
     folder = checkpoint_folder(name)
     _check_type(folder, name)
     _check_files(folder, name)
+    _check_code(folder, name)
     preprocessing = load_preprocessing(folder)
     model = _load_model(folder, name)
     _check_image_size(preprocessing, model, name)
@@ -89,6 +91,15 @@ def checkpoint_folder(name: str) -> Path:
     if not name or name[0] in ".~" or path.is_absolute():
         raise CheckpointError(f"model {name!r}: no such folder; give a folder or a hub name (owner/name)")
     return _hub_folder(name)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that make up the model, without whatever else lies there."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and any(path.match(pattern) for pattern in _HUB_FILES)
+    )
 
 
 def _hub_folder(name: str) -> Path:
@@ -177,6 +188,16 @@ def _check_files(folder: Path, name: str) -> None:
             f"model {name!r}: {str(folder)!r} holds no tokenizer; expected tokenizer.json, or vocab.json and "
             "merges.txt. Copy them from the checkpoint this one was made from"
         )
+
+
+def _check_code(folder: Path, name: str) -> None:
+    """No code of a repository is run; a model that asks for it would not be what its author meant."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name in _CONFIGS and "auto_map" in path.read_text(encoding="utf-8", errors="replace"):
+            raise CheckpointError(
+                f"model {name!r}: {str(path)!r} names program code of its own (auto_map), which is never "
+                "run; use a plain CLIP checkpoint"
+            )
 
 
 def _load_model(folder: Path, name: str) -> "CLIPModel":

@@ -39,7 +39,7 @@ Item = TypeVar("Item")
 class ClipEncoder:
     """A loaded model. Its methods may be called from several threads at once.
 
-    name: as it was given, a folder or a hub name.
+    name: as it was given, a folder or a hub name. folder: where the checkpoint lies.
     identity: sha256 (64 hex digits) of all that decides an image's embedding; the same for every copy of the
         weights, whatever its folder, the precision it is stored in, and the runtime and device it runs on.
     text_identity: the same for text: its tower, the logit scale and the tokenizer.
@@ -55,7 +55,7 @@ class ClipEncoder:
         self, checkpoint: Checkpoint, device: str, runtime: Runtime, precision: Precision, decode: Decode
     ):
         model: Any = checkpoint.model
-        self.name = checkpoint.name
+        self.name, self.folder = checkpoint.name, checkpoint.folder
         self.preprocessing = replace(checkpoint.preprocessing, scaled=decode == "scaled")
         self.precision, self.decode = precision, decode
         self._tokenizer = _plain_tokenizer(checkpoint.tokenizer)

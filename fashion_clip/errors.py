@@ -8,6 +8,7 @@
     |-- SourceError              a folder or bucket that cannot be listed or read
     |-- EncoderDriftError        the same model gives other vectors than those that the catalogue holds
     |-- QuarantineError          too many photos of a run failed; what it did is kept
+    |-- RetrainingRefusedError   another one is under way, or it is too soon for the next one
     `-- CatalogError             the database cannot be reached, or refuses
         |-- SupersededError      another label set is served than the one that was labelled for
         `-- CatalogAwayError     it cannot be reached or is busy just now; trying again may help
@@ -55,6 +56,10 @@ class EncoderDriftError(FashionClipError):
 
 class QuarantineError(FashionClipError):
     """More photos of a run failed than is plausible; what the run did is kept."""
+
+
+class RetrainingRefusedError(FashionClipError):
+    """Another retraining is under way or waits for approval, or it is too soon for the next one."""
 
 
 class CatalogError(FashionClipError):

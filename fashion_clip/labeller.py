@@ -9,11 +9,11 @@ import numpy.typing as npt
 from fashion_clip.calibration import AttributeCalibration, Calibration
 from fashion_clip.hierarchy import best_together
 from fashion_clip.scaling import LEAST_DOUBT, corrected
-from fashion_clip.scoring import Decision, Head, TopLabels, log_softmax, ranked, top_labels, zero_shot_heads
+from fashion_clip.scoring import Decision, Head, TopLabels, log_softmax, ranked, top_labels
 from fashion_clip.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from fashion_clip.encoder import ClipEncoder
+    pass
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,13 +39,6 @@ class Labeller:
             for attribute in self.taxonomy.attributes
         }
         return {name: calibration for name, calibration in found.items() if calibration is not None}
-
-
-def zero_shot_labeller(
-    encoder: "ClipEncoder", taxonomy: Taxonomy, calibration: Calibration | None = None
-) -> Labeller:
-    """A labeller whose heads are made of the taxonomy's prompts."""
-    return Labeller(taxonomy, zero_shot_heads(encoder, taxonomy), calibration)
 
 
 def label(labeller: Labeller, vectors: Floats, k: int = 5) -> dict[str, TopLabels]:
@@ -95,7 +88,7 @@ def _confidence(
 
 def scaled(head: Head, similarity: Floats, calibration: AttributeCalibration) -> Floats:
     """Calibrated logits of similarities, both (n, labels)."""
-    logits = similarity * np.float32(head.scale / calibration.temperature)
+    logits = head.logits(similarity) / np.float32(calibration.temperature)
     return logits + np.asarray(calibration.bias, dtype=np.float32) if calibration.bias else logits
 
 

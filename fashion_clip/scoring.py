@@ -26,16 +26,23 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One attribute's classifier over embeddings.
+    """One attribute's linear classifier over embeddings.
 
     weights: float32 (labels, dimension), each row of length 1.
-    scale: what a cosine is multiplied by before the softmax.
+    scales, biases: float32 (labels,), what a label's cosine is multiplied by, and what is added, before the
+        softmax. By prompts alone all scales are the model's and all biases 0.
     """
 
     attribute: str
     labels: tuple[str, ...]
     weights: npt.NDArray[np.float32]
-    scale: float
+    scales: npt.NDArray[np.float32]
+    biases: npt.NDArray[np.float32]
+
+    def logits(self, similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the softmax is taken of, float32 (n, labels), of cosines (n, labels)."""
+        found: npt.NDArray[np.float32] = similarity * self.scales + self.biases
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +76,22 @@ def zero_shot_heads(encoder: "ClipEncoder", taxonomy: Taxonomy) -> tuple[Head, .
     return tuple(_zero_shot_head(attribute, vectors, encoder.logit_scale) for attribute in attributes)
 
 
+def prompt_head(
+    attribute: str, labels: Sequence[str], weights: npt.NDArray[np.float32], scale: float
+) -> Head:
+    """A head of unit rows, float32 (labels, dimension), with one scale for all labels and no bias."""
+    scales = np.full(len(labels), scale, dtype=np.float32)
+    return Head(attribute, tuple(labels), weights, scales, np.zeros_like(scales))
+
+
 def top_labels(head: Head, embeddings: npt.NDArray[np.float32], k: int = 5) -> TopLabels:
     """The best k labels, or all where there are fewer, of embeddings (n, dimension) with rows of length 1.
 
-    Of equal similarities the label that stands first in the head comes first.
+    Of equal logits the label that stands first in the head comes first.
     """
     similarity = embeddings @ head.weights.T
-    confidence = np.exp(log_softmax(similarity * np.float32(head.scale)))
-    return ranked(similarity, similarity, confidence, k)
+    logits = head.logits(similarity)
+    return ranked(logits, similarity, np.exp(log_softmax(logits)), k)
 
 
 def ranked(
@@ -120,7 +135,7 @@ def _zero_shot_head(attribute: Attribute, vectors: dict[str, npt.NDArray[np.floa
     rows = [
         _unit_mean([vectors[prompt] for prompt in attribute.prompts(label)]) for label in attribute.labels
     ]
-    return Head(attribute.name, tuple(label.name for label in attribute.labels), np.stack(rows), scale)
+    return prompt_head(attribute.name, [label.name for label in attribute.labels], np.stack(rows), scale)
 
 
 def _unit_mean(vectors: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

@@ -55,7 +55,7 @@ def nightly_tagging(
         with runs.recorded(engine, "nightly-tagging", spec, flow_run.id) as run_id:
             model, taxonomy = model or settings().model, taxonomy or settings().taxonomy
             if (champion := served(engine)) is not None:
-                check_request(champion, model, taxonomy)
+                check_request(engine, champion, model, taxonomy)
             with shown(get_run_logger()) as progress:
                 planned = scan_source(run_id, spec, accept_vanished, progress.listed)
                 if planned:

@@ -1,6 +1,6 @@
 """From truth in the catalogue to a calibrated model version."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
@@ -8,9 +8,10 @@ from fashion_clip.calibrating import LEAST_TRUTHS, Truths, calibrate
 from fashion_clip.calibration import Calibration
 from fashion_clip.errors import UsageError
 from fashion_clip.unknown import REFERENCE
-from tasks.catalog import models
+from tasks.catalog import versions
 from tasks.catalog.truths import truth_vectors
 from tasks.catalog.vector_sample import vector_sample
+from tasks.catalog.versions import Made
 from tasks.serving import ServedModel, facts_of
 
 
@@ -51,4 +52,10 @@ def fit(engine: Engine, model: ServedModel, precision: float, certainty: float) 
 
 def register(engine: Engine, model: ServedModel, calibration: Calibration) -> str:
     """Registers the champion with that calibration as a model version; returns its name. Safe to repeat."""
-    return models.register_calibrated(engine, model.label_set, facts_of(model.encoder, calibration))
+    served = model.label_set
+    facts = replace(
+        facts_of(replace(model.model, calibration=calibration)),
+        checkpoint=served.checkpoint,
+        digest=served.digest,
+    )
+    return versions.register(engine, facts, Made("calibrate", served.model_version))

@@ -39,7 +39,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
     """A photo on its way: the sha256 of its bytes, and its pixels."""
 
     digest: str
@@ -62,7 +62,7 @@ def embed(
     parts = [np.empty((0, encoder.dimension), dtype=VECTOR)]
     digests: dict[str, str] = {}
     failed: dict[str, ImageError] = {}
-    for batch in _batches(source, decoders, uris, encoder.batch_size):
+    for batch in photo_batches(source, decoders, uris, encoder.batch_size):
         pixels = []
         for row, reading in batch:
             try:
@@ -79,12 +79,12 @@ def embed(
     return Embedded(np.array(rows, dtype=np.intp), np.concatenate(parts), digests, failed)
 
 
-def _batches(
+def photo_batches(
     source: Source, decoders: Decoders, uris: Sequence[str], size: int
-) -> "Iterator[list[tuple[int, Future[_Read]]]]":
+) -> "Iterator[list[tuple[int, Future[Read]]]]":
     """The photos' numbers and readings, `size` at a time and in order, AHEAD more of them under way."""
     with ThreadPoolExecutor(READERS + usable_cores(), thread_name_prefix="reader") as pool:
-        ahead: deque[list[tuple[int, Future[_Read]]]] = deque()
+        ahead: deque[list[tuple[int, Future[Read]]]] = deque()
         try:
             for first in range(0, len(uris), size):
                 numbers = range(first, min(first + size, len(uris)))
@@ -97,6 +97,6 @@ def _batches(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(source: Source, decoders: Decoders, uri: str) -> _Read:
+def _read(source: Source, decoders: Decoders, uri: str) -> Read:
     data = source.read(uri).data
-    return _Read(hashlib.sha256(data).hexdigest(), decoders.decode(data))
+    return Read(hashlib.sha256(data).hexdigest(), decoders.decode(data))

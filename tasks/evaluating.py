@@ -19,11 +19,11 @@ from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.embedding import Embedded, embed
 from tasks.labelled import NO_TRUTH, Labelled, open_labelled
 from tasks.progress import Progress
-from tasks.serving import facts_of, labeller_for, load_chosen_encoder, scored
+from tasks.serving import facts_of, labeller_for, load_chosen_model, scored
 from tasks.thumbnails import thumbnail
 
 if TYPE_CHECKING:
-    from fashion_clip.encoder import ClipEncoder
+    from fashion_clip.model import Model
 
 USUAL_SLICES = ("gender", "year", "source")  # made without being asked for, where there are such columns
 MOST_VALUES = 200  # of a slice
@@ -94,10 +94,10 @@ def evaluate_data(wanted: Wanted, progress: Progress) -> Evaluated:
     columns = _columns(labelled, wanted.slices)
     if wanted.limit is not None:
         labelled = labelled.drawn(wanted.limit)
-    encoders = _load(wanted.models or (None,))
-    progress.started(len(labelled.uris) * len(encoders))
+    models = _load(wanted.models or (None,))
+    progress.started(len(labelled.uris) * len(models))
     embedded = [
-        embed(encoder, labelled.source, labelled.uris, progress.advanced) for encoder in encoders.values()
+        embed(model.encoder, labelled.source, labelled.uris, progress.advanced) for model in models.values()
     ]
     rows = reduce(np.intersect1d, [entry.rows for entry in embedded])
     warnings = [*labelled.warnings, *_failures(labelled, embedded, rows)]
@@ -106,11 +106,11 @@ def evaluate_data(wanted: Wanted, progress: Progress) -> Evaluated:
             version,
             labelled.source.uri,
             labelled.taxonomy.version,
-            _predictions(labelled, encoder, entry, rows),
+            _predictions(labelled, model, entry, rows),
             columns,
             warnings,
         )
-        for (version, encoder), entry in zip(encoders.items(), embedded, strict=True)
+        for (version, model), entry in zip(models.items(), embedded, strict=True)
     ]
     return _shown(labelled, found, embedded[0])
 
@@ -128,18 +128,18 @@ def _shown(labelled: Labelled, found: Sequence[Evaluation], embedded: Embedded) 
     return Evaluated(tuple(found), labelled.taxonomy, vectors, picture)
 
 
-def _load(models: Sequence[str | None]) -> "dict[str, ClipEncoder]":
+def _load(models: Sequence[str | None]) -> "dict[str, Model]":
     """By the name of the version, in the order given."""
-    encoders: dict[str, ClipEncoder] = {}
+    loaded: dict[str, Model] = {}
     met: set[str] = set()
     for model in models:
-        encoder = load_chosen_encoder(model)
-        facts = facts_of(encoder)
+        found = load_chosen_model(model)
+        facts = facts_of(found)
         if facts.fingerprint in met:
             raise UsageError(f"{model!r} has the weights of a model that was given before; give each once")
         met.add(facts.fingerprint)
-        encoders[facts.version] = encoder
-    return encoders
+        loaded[facts.version] = found
+    return loaded
 
 
 def _failures(labelled: Labelled, embedded: Sequence[Embedded], rows: npt.NDArray[np.intp]) -> list[str]:
@@ -156,11 +156,11 @@ def _failures(labelled: Labelled, embedded: Sequence[Embedded], rows: npt.NDArra
 
 
 def _predictions(
-    labelled: Labelled, encoder: "ClipEncoder", embedded: Embedded, rows: npt.NDArray[np.intp]
+    labelled: Labelled, model: "Model", embedded: Embedded, rows: npt.NDArray[np.intp]
 ) -> list[Predictions]:
     """Of each attribute, on those of the photos `rows` that have truth in it."""
     vectors = embedded.vectors[np.isin(embedded.rows, rows)]
-    top = _scored(encoder, labelled.taxonomy, vectors)
+    top = _scored(model, labelled.taxonomy, vectors)
     products = product_codes(labelled.products)
     said = []
     for attribute in labelled.taxonomy.attributes:
@@ -182,10 +182,8 @@ def _predictions(
     return said
 
 
-def _scored(
-    encoder: "ClipEncoder", taxonomy: Taxonomy, vectors: npt.NDArray[np.float16]
-) -> dict[str, TopLabels]:
-    labeller = labeller_for(encoder, taxonomy, None)
+def _scored(model: "Model", taxonomy: Taxonomy, vectors: npt.NDArray[np.float16]) -> dict[str, TopLabels]:
+    labeller = labeller_for(model, taxonomy)
     parts = [
         scored(labeller, vectors[start : start + PAGE].astype(np.float32))
         for start in range(0, len(vectors), PAGE)

@@ -61,7 +61,7 @@ def prepare_model(model: str | None, taxonomy: str | None) -> str:
     """
     engine = environment.catalogue()
     label_set = served(engine) or begin_catalogue(engine, model, taxonomy)
-    check_request(label_set, model, taxonomy)  # another run may have begun the catalogue meanwhile
+    check_request(engine, label_set, model, taxonomy)  # another run may have begun the catalogue meanwhile
     loaded = load_model(label_set, model)
     refuse_drift(engine, loaded)
     return loaded.label_set.model_version

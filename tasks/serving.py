@@ -1,6 +1,6 @@
 """From the label set that the catalogue serves to a loaded model, the same for every flow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,35 +9,43 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from fashion_clip.calibration import Calibration
 from fashion_clip.errors import UsageError
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision, Runtime
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
-from tasks.catalog import models
+from tasks import registry
+from tasks.catalog import models, versions
 from tasks.catalog.models import LabelSet, ModelFacts
 from tasks.catalog.tables import CANDIDATES
 from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
+    from fashion_clip.head_file import LearnedHeads
     from fashion_clip.labeller import Labeller
+    from fashion_clip.model import Model
     from fashion_clip.scoring import Head, TopLabels
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A label set, the encoder that its embeddings come from, and what makes labels of them."""
+    """A label set, the model that its labels come from, and what makes labels of embeddings."""
 
     label_set: LabelSet
-    encoder: "ClipEncoder"
+    model: "Model"
     labeller: "Labeller"
 
+    @property
+    def encoder(self) -> "ClipEncoder":
+        """That of the model, whose embeddings the catalogue holds."""
+        return self.model.encoder
 
-def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> None:
+
+def check_request(engine: Engine, served: LabelSet, model: str | None, taxonomy: str | None) -> None:
     """A catalogue that has a champion is tagged by it: what is asked for must be what is served.
 
-    A checkpoint under another name is loaded to compare; one that moved is still the same model.
+    A model that the champion was made from will do: it is what a cron line names for ever. A checkpoint under
+    another name is loaded to compare; one that moved is still the same model.
 
     Raises:
         UsageError: another model or taxonomy was asked for.
@@ -58,12 +66,14 @@ def check_request(served: LabelSet, model: str | None, taxonomy: str | None) -> 
                 f"FASHION_CLIP_{name}={asked}, but this catalogue's embeddings were made with {has}, and two "
                 f"kinds must not be mixed; leave it out, {another}"
             )
-    if model is None or checkpoint_name(model) == served.checkpoint:
+    if model is None or checkpoint_name(model) in versions.lineage(engine, served.model_version):
         return
-    if facts_of(_encoder_of(served, model), served.calibration).fingerprint != served.fingerprint:
+    other = replace(_model_of(served, checkpoint_name(model)), calibration=served.calibration)
+    if facts_of(other).fingerprint != served.fingerprint:
         raise UsageError(
             f"this catalogue is served by model {served.model_version} ({served.checkpoint!r}), "
-            f"not by {model!r}; leave the option out, {another}"
+            f"not by {model!r}; leave the option out, put it in place with fashion-clip models promote "
+            f"{model}, {another}"
         )
 
 
@@ -74,7 +84,7 @@ def begin_catalogue(engine: Engine, model: str | None, taxonomy: str | None) -> 
         CheckpointError, TaxonomyError: either cannot be loaded.
     """
     wanted: Taxonomy = load_taxonomy(taxonomy or DEFAULT_TAXONOMY)
-    return models.begin(engine, facts_of(load_chosen_encoder(model)), wanted)
+    return models.begin(engine, facts_of(load_chosen_model(model)), wanted)
 
 
 def require_served(engine: Engine) -> LabelSet:
@@ -91,21 +101,21 @@ def load_model(label_set: LabelSet, model: str | None = None) -> ServedModel:
     `model` is where its checkpoint lies now, if it has moved since it was registered.
 
     Raises:
-        CheckpointError: the checkpoint cannot be loaded.
+        CheckpointError: the checkpoint cannot be loaded, or its folder in MODELS_DIR was changed.
         UsageError: the weights there are no longer those that were registered.
     """
-    name = model or label_set.checkpoint
-    encoder = _encoder_of(label_set, name)
-    if facts_of(encoder, label_set.calibration).fingerprint != label_set.fingerprint:
+    name = _registered_folder(label_set) or checkpoint_name(model or label_set.checkpoint)
+    found = replace(_model_of(label_set, name), calibration=label_set.calibration)
+    if facts_of(found).fingerprint != label_set.fingerprint:
         raise UsageError(
             f"the checkpoint {name!r} has changed since the catalogue registered it as "
             f"{label_set.model_version}; put the registered weights back"
         )
-    return ServedModel(label_set, encoder, labeller_for(encoder, label_set.taxonomy, label_set.calibration))
+    return ServedModel(label_set, found, labeller_for(found, label_set.taxonomy))
 
 
-def load_chosen_encoder(model: str | None) -> "ClipEncoder":
-    """The encoder of the model asked for, or of the settings', as the settings want it run.
+def load_chosen_model(model: str | None) -> "Model":
+    """The model asked for, or the settings', as the settings want it run.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -113,12 +123,17 @@ def load_chosen_encoder(model: str | None) -> "ClipEncoder":
     from fashion_clip.encoder import automatic_precision
 
     chosen = settings()
-    return _encoder(
+    return _model(
         checkpoint_name(model or chosen.model or DEFAULT_MODEL),
         chosen.runtime,
         automatic_precision(chosen.runtime) if chosen.precision == "auto" else chosen.precision,
         "scaled" if chosen.decode == "auto" else chosen.decode,
     )
+
+
+def load_like(label_set: LabelSet, checkpoint: str) -> "Model":
+    """Another checkpoint, run as the label set's encoder is."""
+    return _model_of(label_set, checkpoint_name(checkpoint))
 
 
 def scored(labeller: "Labeller", vectors: npt.NDArray[np.float32]) -> "dict[str, TopLabels]":
@@ -128,11 +143,11 @@ def scored(labeller: "Labeller", vectors: npt.NDArray[np.float32]) -> "dict[str,
     return label(labeller, vectors, CANDIDATES)
 
 
-def labeller_for(encoder: "ClipEncoder", taxonomy: Taxonomy, calibration: Calibration | None) -> "Labeller":
-    """What makes labels of the encoder's vectors."""
+def labeller_for(model: "Model", taxonomy: Taxonomy) -> "Labeller":
+    """What makes labels of the model's vectors; heads are kept for the life of the process."""
     from fashion_clip.labeller import Labeller
 
-    return Labeller(taxonomy, _heads(encoder, taxonomy), calibration)
+    return Labeller(taxonomy, _heads(model.encoder, model.learned, taxonomy), model.calibration)
 
 
 def checkpoint_name(model: str) -> str:
@@ -141,8 +156,9 @@ def checkpoint_name(model: str) -> str:
     return str(folder.resolve()) if folder.exists() else model
 
 
-def facts_of(encoder: "ClipEncoder", calibration: Calibration | None = None) -> ModelFacts:
-    """What identifies the model that an encoder and a calibration are."""
+def facts_of(model: "Model") -> ModelFacts:
+    """What identifies a model."""
+    encoder = model.encoder
     return ModelFacts(
         encoder.name,
         encoder.identity,
@@ -150,24 +166,32 @@ def facts_of(encoder: "ClipEncoder", calibration: Calibration | None = None) -> 
         encoder.dimension,
         encoder.precision,
         encoder.decode,
-        calibration,
+        model.calibration,
+        model.learned.version if model.learned else None,
     )
 
 
-def _encoder_of(label_set: LabelSet, model: str) -> "ClipEncoder":
+def _registered_folder(label_set: LabelSet) -> str | None:
+    if label_set.digest is None:
+        return None
+    return str(registry.bring(label_set.checkpoint, label_set.digest))
+
+
+def _model_of(label_set: LabelSet, name: str) -> "Model":
     """The checkpoint, run so that its vectors go with the label set's."""
-    return _encoder(checkpoint_name(model), settings().runtime, label_set.precision, label_set.decode)
+    return _model(name, settings().runtime, label_set.precision, label_set.decode)
 
 
 @lru_cache(maxsize=2)
-def _encoder(name: str, runtime: Runtime, precision: Precision, decode: Decode) -> "ClipEncoder":
-    from fashion_clip.encoder import load_encoder  # torch and transformers: only where there is work
+def _model(name: str, runtime: Runtime, precision: Precision, decode: Decode) -> "Model":
+    from fashion_clip import model  # torch and transformers: only where there is work
 
-    return load_encoder(name, runtime=runtime, precision=precision, decode=decode)
+    return model.load_model(name, runtime, precision, decode)
 
 
-@lru_cache(maxsize=1)
-def _heads(encoder: "ClipEncoder", taxonomy: Taxonomy) -> "tuple[Head, ...]":
+@lru_cache(maxsize=2)
+def _heads(encoder: "ClipEncoder", learned: "LearnedHeads | None", taxonomy: Taxonomy) -> "tuple[Head, ...]":
     from fashion_clip.scoring import zero_shot_heads
 
-    return zero_shot_heads(encoder, taxonomy)
+    prompts = zero_shot_heads(encoder, taxonomy)
+    return learned.applied(prompts) if learned else prompts

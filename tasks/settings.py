@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     source: str | None = None
     model: str | None = None  # None: the catalogue's champion; DEFAULT_MODEL where the catalogue is empty
     taxonomy: str | None = None  # likewise, with DEFAULT_TAXONOMY
+    models_dir: str = "models"  # where models that were made are kept: a folder, or s3://BUCKET/PREFIX
+    approval: Literal["ask", "automatic"] = "ask"  # who puts a model in place that was proved to be better
+    retrain_cooldown_hours: float = Field(20.0, ge=0)  # after a retraining that found nothing better
     runtime: Runtime = "auto"
     # Of the embeddings of a new catalogue; one that has some goes on with its own.
     precision: Precision | Literal["auto"] = "auto"  # bfloat16 where the hardware multiplies in it

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import Engine, event, insert, text
 
 from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR, truth
-from tasks.catalog import plan, schema, tables
+from tasks.catalog import plan, retraining_tables, schema, tables
 from tasks.catalog.engine import connect, reading, writing
 from tasks.catalog.models import LabelSet
 from tasks.catalog.runs import record_listing, recorded
@@ -39,7 +39,10 @@ def rows(engine: Engine, query: str, **values: object) -> list[tuple[Any, ...]]:
 
 def contents_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, to compare a catalogue with what it was."""
-    return {name: sorted(rows(engine, f"SELECT * FROM {name}"), key=repr) for name in tables.metadata.tables}
+    return {
+        name: sorted(rows(engine, f"SELECT * FROM {name}"), key=repr)
+        for name in retraining_tables.retrainings.metadata.tables
+    }
 
 
 def new_run(engine: Engine, source: str = "file:///photos/") -> int:
@@ -80,6 +83,27 @@ def change_weights(model: Path) -> None:
     weights = load_file(model / "model.safetensors")
     weights["visual_projection.weight"] = np.roll(weights["visual_projection.weight"], 1, axis=0)
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+
+
+def misleading_taxonomy(folder: Path) -> str:
+    """A taxonomy of article types whose prompts take bags for shirts and the other way round."""
+    names = {label["articleType"] for label in truth().values()}
+    texts = {name: name for name in sorted(names)} | {"Bags": "Shirts", "Shirts": "Bags"}
+    labels = ", ".join(f'{{name = "{name}", text = "{text}"}}' for name, text in texts.items())
+    file = folder / "misleading.toml"
+    file.write_text(
+        'name = "misleading"\n[attributes.articleType]\ntemplates = ["a photo of {text}"]\n'
+        f"labels = [{labels}]\n"
+    )
+    return str(file)
+
+
+def write_truth(file: Path, photos: list[Path]) -> Path:
+    """The article types of demo photos, as of a random sample of which every photo is."""
+    known = truth()
+    lines = [f'{photo.name},"{known[photo.name]["articleType"]}",random,1\n' for photo in photos]
+    file.write_text("file,articleType,chosen,inclusion_probability\n" + "".join(lines))
+    return file
 
 
 @contextmanager
@@ -158,7 +182,7 @@ def unsynced(engine: Engine) -> Engine:
 
 def _emptying() -> Iterator[str]:
     """Statements that empty a PostgreSQL catalogue: in 1 ms, where TRUNCATE takes 15."""
-    for table in reversed(tables.metadata.sorted_tables):
+    for table in reversed(retraining_tables.retrainings.metadata.sorted_tables):
         key = next(iter(table.primary_key.columns)).name
         yield f"DELETE FROM {table.name}"
         yield f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key}'), 1, false)"

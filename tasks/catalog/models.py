@@ -27,12 +27,16 @@ from tasks.catalog.tables import (
     taxonomies,
 )
 
+REGISTERED = "registry:"  # begins the checkpoint of a version that has a folder in MODELS_DIR
+
 
 @dataclass(frozen=True)
 class ModelFacts:
     """What identifies a model: two checkpoints with equal facts give equal answers.
 
-    precision and decode are part of the encoder's identity and cannot be read from it.
+    checkpoint: a hub name, a folder, or registry:VERSION for a folder of MODELS_DIR, and then digest is that
+    folder's. precision and decode are part of the encoder's identity and cannot be read from it. head: the
+    version of the learned heads, None for zero-shot.
     """
 
     checkpoint: str
@@ -42,11 +46,13 @@ class ModelFacts:
     precision: Precision
     decode: Decode
     calibration: Calibration | None = None
+    head: str | None = None
+    digest: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """sha256 hex over all that the answers depend on."""
-        parts = ["zero-shot", self.encoder_identity, self.text_identity]
+        parts = ["zero-shot" if self.head is None else self.head, self.encoder_identity, self.text_identity]
         if self.calibration is not None:
             parts.append(self.calibration.version)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -54,7 +60,8 @@ class ModelFacts:
     @property
     def version(self) -> str:
         """The name people meet: the checkpoint's, made plain, and the start of the fingerprint."""
-        name = re.sub(r"[^a-z0-9]+", "-", PurePath(self.checkpoint).name.lower()).strip("-") or "model"
+        made_from = re.sub(r"-[0-9a-f]{10}$", "", self.checkpoint.removeprefix(REGISTERED))
+        name = re.sub(r"[^a-z0-9]+", "-", PurePath(made_from).name.lower()).strip("-") or "model"
         return f"{name[:60]}-{self.fingerprint[:10]}"
 
 
@@ -71,6 +78,7 @@ class LabelSet:
     model_version: str
     fingerprint: str
     checkpoint: str
+    digest: str | None
     calibration: Calibration | None
     taxonomy: Taxonomy
     attribute_ids: dict[str, int]
@@ -137,28 +145,6 @@ def label_set_for(engine: Engine, model_version: str, taxonomy: Taxonomy) -> Lab
 
 
 @outlasts_outages
-def register_calibrated(engine: Engine, parent: LabelSet, facts: ModelFacts) -> str:
-    """Registers the model of a label set with another calibration; returns its version. Safe to repeat."""
-    with writing(engine) as connection:
-        one_at_a_time(connection)
-        known = select(model_versions.c.model_version_id).where(
-            model_versions.c.version == parent.model_version
-        )
-        row = {
-            "version": facts.version,
-            "fingerprint": facts.fingerprint,
-            "checkpoint": facts.checkpoint,
-            "encoder_id": parent.encoder_id,
-            "rung": "calibrate",
-            "parent_id": connection.execute(known).scalar_one(),
-            "created_at": datetime.now(UTC),
-            "calibration": facts.calibration.to_json() if facts.calibration else None,
-        }
-        insert_or_nothing(connection, model_versions, [row])
-    return facts.version
-
-
-@outlasts_outages
 def label_set(engine: Engine, label_set_id: int) -> LabelSet:
     """A label set by its id."""
     with reading(engine) as connection:
@@ -195,21 +181,6 @@ def _document(taxonomy: Taxonomy) -> str:
 
 def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> int:
     now = datetime.now(UTC)
-    encoder = {
-        "identity": model.encoder_identity,
-        "dimension": model.dimension,
-        "created_at": now,
-        "precision": model.precision,
-        "decode": model.decode,
-    }
-    version = {
-        "version": model.version,
-        "fingerprint": model.fingerprint,
-        "checkpoint": model.checkpoint,
-        "encoder_id": _insert(connection, encoders, encoder),
-        "rung": "zero-shot",
-        "created_at": now,
-    }
     taxonomy_row = {
         "version": taxonomy.version,
         "name": taxonomy.name,
@@ -218,13 +189,49 @@ def _register(connection: Connection, model: ModelFacts, taxonomy: Taxonomy) -> 
     }
     _name_labels(connection, taxonomy)
     label_set = {
-        "model_version_id": _insert(connection, model_versions, version),
+        "model_version_id": register(connection, model, "zero-shot" if model.head is None else "trained"),
         "taxonomy_id": _insert(connection, taxonomies, taxonomy_row),
         "status": "complete",
         "created_at": now,
         "completed_at": now,
     }
     return _insert(connection, label_sets, label_set)
+
+
+def register(
+    connection: Connection,
+    model: ModelFacts,
+    rung: str,
+    parent_id: int | None = None,
+    made: str | None = None,
+) -> int:
+    """The id of the model's version, which is made where there is none. made: JSON, how it came to be."""
+    now = datetime.now(UTC)
+    encoder = {
+        "identity": model.encoder_identity,
+        "dimension": model.dimension,
+        "created_at": now,
+        "precision": model.precision,
+        "decode": model.decode,
+    }
+    insert_or_nothing(connection, encoders, [encoder])
+    of_model = encoders.c.identity == model.encoder_identity
+    version = {
+        "version": model.version,
+        "fingerprint": model.fingerprint,
+        "checkpoint": model.checkpoint,
+        "encoder_id": connection.execute(select(encoders.c.encoder_id).where(of_model)).scalar_one(),
+        "rung": rung,
+        "parent_id": parent_id,
+        "created_at": now,
+        "calibration": model.calibration.to_json() if model.calibration else None,
+        "digest": model.digest,
+        "head": model.head,
+        "made": made,
+    }
+    insert_or_nothing(connection, model_versions, [version])
+    mine = model_versions.c.fingerprint == model.fingerprint
+    return int(connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar_one())
 
 
 def _insert(connection: Connection, table: Table, row: dict[str, object]) -> int:
@@ -257,8 +264,8 @@ def _load(connection: Connection, label_set_id: int) -> LabelSet:
     row = connection.execute(
         text(
             "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.dimension,"
-            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, m.calibration,"
-            " t.document"
+            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, m.digest,"
+            " m.calibration, t.document"
             " FROM label_sets s"
             " JOIN model_versions m ON m.model_version_id = s.model_version_id"
             " JOIN encoders e ON e.encoder_id = m.encoder_id"

@@ -39,11 +39,11 @@ class Page:
 
 
 @outlasts_outages
-def other_run(engine: Engine, run_id: int) -> int | None:
-    """Another relabelling that is under way: it began earlier and is alive."""
+def other_run(engine: Engine, run_id: int, flow: str = FLOW) -> int | None:
+    """Another run of the flow, a relabelling, that is under way: it began earlier and is alive."""
     with reading(engine) as connection:
         alive = (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
-        query = select(runs.c.run_id).where(runs.c.flow == FLOW, runs.c.run_id < run_id, alive)
+        query = select(runs.c.run_id).where(runs.c.flow == flow, runs.c.run_id < run_id, alive)
         return connection.execute(query.limit(1)).scalar()
 
 
@@ -140,12 +140,19 @@ def serve_if_whole(
         if served_id == label_set.label_set_id:
             return True
         _refuse_other_model(connection, served_id, champion)
-        page = _lacking(connection, label_set, 0, PAGE + 1)
-        if len(page.content_ids) > PAGE:
+        if not label_the_rest(connection, run_id, label_set, scored):
             return False
-        if page.content_ids:
-            _insert_labels(connection, run_id, label_set, page, scored(page.vectors))
         models.serve(connection, label_set, reason)
+    return True
+
+
+def label_the_rest(connection: Connection, run_id: int, label_set: LabelSet, scored: Scored) -> bool:
+    """Labels the contents that lack labels before the pointer moves; False if they are more than a page."""
+    page = _lacking(connection, label_set, 0, PAGE + 1)
+    if len(page.content_ids) > PAGE:
+        return False
+    if page.content_ids:
+        _insert_labels(connection, run_id, label_set, page, scored(page.vectors))
     return True
 
 

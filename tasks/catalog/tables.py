@@ -68,11 +68,13 @@ metadata = MetaData(
 )
 
 
-def _key(name: str) -> Column[int]:
+def key_column(name: str) -> Column[int]:
+    """An integer primary key, drawn by the database."""
     return Column(name, Integer, primary_key=True)
 
 
-def _ref(column: str, *, nullable: bool = False) -> Column[int]:
+def reference(column: str, *, nullable: bool = False) -> Column[int]:
+    """A column called and filled as the one it refers to, `table.column`."""
     return Column(column.split(".")[1], Integer, ForeignKey(column), nullable=nullable)
 
 
@@ -80,7 +82,7 @@ def _ref(column: str, *, nullable: bool = False) -> Column[int]:
 runs = Table(
     "runs",
     metadata,
-    _key("run_id"),
+    key_column("run_id"),
     Column("flow", Text, nullable=False),
     Column("source", Text),
     Column("started_at", UtcDateTime, nullable=False),
@@ -105,7 +107,7 @@ runs = Table(
 shards = Table(
     "shards",
     metadata,
-    _key("shard_id"),
+    key_column("shard_id"),
     Column("run_id", Integer, ForeignKey("runs.run_id"), nullable=False, index=True),
     Column("committed_at", UtcDateTime, nullable=False),
     Column("embedded", Integer, nullable=False),
@@ -120,7 +122,7 @@ shards = Table(
 contents = Table(
     "contents",
     metadata,
-    _key("content_id"),
+    key_column("content_id"),
     Column("sha256", Text, nullable=False, unique=True),
 )
 
@@ -128,7 +130,7 @@ contents = Table(
 photos = Table(
     "photos",
     metadata,
-    _key("photo_id"),
+    key_column("photo_id"),
     Column("uri", ByteOrderedText, nullable=False, unique=True),
     Column("product_id", Text, nullable=False, index=True),
     Column("change_token", Text),
@@ -143,7 +145,7 @@ photo_past_contents = Table(
     metadata,
     Column("photo_id", Integer, ForeignKey("photos.photo_id"), primary_key=True),
     Column("shard_id", Integer, ForeignKey("shards.shard_id"), primary_key=True),
-    _ref("contents.content_id"),
+    reference("contents.content_id"),
     Column("replaced_at", UtcDateTime, nullable=False),
 )
 
@@ -166,7 +168,7 @@ quarantine = Table(
 work = Table(
     "work",
     metadata,
-    _key("work_id"),
+    key_column("work_id"),
     Column("uri", ByteOrderedText, nullable=False, unique=True),
     Column("change_token", Text, nullable=False),
     Column("first_run_id", Integer, ForeignKey("runs.run_id"), nullable=False),
@@ -181,7 +183,7 @@ work = Table(
 encoders = Table(
     "encoders",
     metadata,
-    _key("encoder_id"),
+    key_column("encoder_id"),
     Column("identity", Text, nullable=False, unique=True),
     Column("dimension", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -208,25 +210,30 @@ embeddings = Table(
 )
 
 # A row is never updated: whatever changes a model's answers makes another fingerprint and another version.
-# calibration: JSON, see fashion_clip.calibration; null for a model whose confidences are as they come.
+# checkpoint: a hub name, a folder, or registry:VERSION, a folder of MODELS_DIR, with the digest that it had.
+# head: sha256 of the learned heads there; null for a model that is zero-shot. calibration: JSON, see
+# fashion_clip.calibration; null for a model whose confidences are as they come. made: JSON, how it was made.
 model_versions = Table(
     "model_versions",
     metadata,
-    _key("model_version_id"),
+    key_column("model_version_id"),
     Column("version", Text, nullable=False, unique=True),
     Column("fingerprint", Text, nullable=False, unique=True),
     Column("checkpoint", Text, nullable=False),
-    _ref("encoders.encoder_id"),
+    reference("encoders.encoder_id"),
     Column("rung", Text, nullable=False),
     Column("parent_id", Integer, ForeignKey("model_versions.model_version_id")),
     Column("created_at", UtcDateTime, nullable=False),
     Column("calibration", Text),
+    Column("digest", Text),
+    Column("head", Text),
+    Column("made", Text),
 )
 
 taxonomies = Table(
     "taxonomies",
     metadata,
-    _key("taxonomy_id"),
+    key_column("taxonomy_id"),
     Column("version", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("document", Text, nullable=False),
@@ -236,15 +243,15 @@ taxonomies = Table(
 attributes = Table(
     "attributes",
     metadata,
-    _key("attribute_id"),
+    key_column("attribute_id"),
     Column("name", Text, nullable=False, unique=True),
 )
 
 label_names = Table(
     "label_names",
     metadata,
-    _key("label_id"),
-    _ref("attributes.attribute_id"),
+    key_column("label_id"),
+    reference("attributes.attribute_id"),
     Column("name", Text, nullable=False),
     UniqueConstraint("attribute_id", "name"),
 )
@@ -252,9 +259,9 @@ label_names = Table(
 label_sets = Table(
     "label_sets",
     metadata,
-    _key("label_set_id"),
-    _ref("model_versions.model_version_id"),
-    _ref("taxonomies.taxonomy_id"),
+    key_column("label_set_id"),
+    reference("model_versions.model_version_id"),
+    reference("taxonomies.taxonomy_id"),
     Column("status", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("completed_at", UtcDateTime),
@@ -266,15 +273,15 @@ served_label_set = Table(
     "served_label_set",
     metadata,
     Column("only_row", Integer, primary_key=True, autoincrement=False),
-    _ref("label_sets.label_set_id"),
+    reference("label_sets.label_set_id"),
     CheckConstraint("only_row = 1", name="only_row"),
 )
 
 served_log = Table(
     "served_log",
     metadata,
-    _key("served_log_id"),
-    _ref("label_sets.label_set_id"),
+    key_column("served_log_id"),
+    reference("label_sets.label_set_id"),
     Column("served_from", UtcDateTime, nullable=False),
     Column("served_to", UtcDateTime),
     Column("reason", Text, nullable=False),
@@ -301,11 +308,11 @@ def _candidate_columns() -> list[Column[int]]:
 truths = Table(
     "truths",
     metadata,
-    _key("truth_id"),
+    key_column("truth_id"),
     Column("product_id", Text, nullable=False),
     Column("photo_id", Integer, nullable=False, index=True),
-    _ref("attributes.attribute_id"),
-    _ref("label_names.label_id", nullable=True),
+    reference("attributes.attribute_id"),
+    reference("label_names.label_id", nullable=True),
     Column("chosen", Text, nullable=False),
     Column("inclusion_probability", Double),
     Column("given_by", Text, nullable=False),
@@ -331,8 +338,8 @@ audit_samples = Table(
 evaluations = Table(
     "evaluations",
     metadata,
-    _key("evaluation_id"),
-    _ref("runs.run_id"),
+    key_column("evaluation_id"),
+    reference("runs.run_id"),
     Column("evaluated_at", UtcDateTime, nullable=False),
     Column("data", Text, nullable=False),
     Column("model", Text, nullable=False),

@@ -79,7 +79,7 @@ def truth_vectors(engine: Engine, label_set: LabelSet, sampled_only: bool) -> di
         }
         of_all = np.concatenate([np.empty(0, np.int64), *(told.numbers[:, 0] for told in found.values())])
         content_ids = np.unique(of_all)
-        vectors = _vectors(connection, label_set, content_ids)
+        vectors = vectors_of(connection, label_set, content_ids)
     return {
         attribute: TruthVectors(
             told.photos,
@@ -177,7 +177,7 @@ def _predictions(label_set: LabelSet, attribute: str, rows: Iterator[Row[Any]]) 
     )
 
 
-def _vectors(connection: Connection, label_set: LabelSet, content_ids: Ints) -> npt.NDArray[np.float32]:
+def vectors_of(connection: Connection, label_set: LabelSet, content_ids: Ints) -> npt.NDArray[np.float32]:
     """float32 (len(content_ids), dimension); they are in order, and each is there."""
     raw = raw_vectors(connection, "e.vector")
     query = text(

@@ -99,15 +99,33 @@ SELECT m.version, e.identity AS encoder, m.rung, o.version AS parent,
                 SELECT s.model_version_id FROM served_label_set v
                 JOIN label_sets s ON s.label_set_id = v.label_set_id) THEN 'champion'
             WHEN g.promoted_at IS NOT NULL THEN 'archived'
+            WHEN j.passed = 0 OR d.approved = 0 THEN 'rejected'
             ELSE 'challenger' END AS role,
-       m.checkpoint, m.created_at, g.promoted_at, g.retired_at
+       m.checkpoint, m.created_at, g.promoted_at, g.retired_at,
+       j.judged_at, CASE j.passed WHEN 1 THEN 'passed' WHEN 0 THEN 'rejected' END AS gate,
+       j.sentence AS gate_told, j.document AS gate_figures,
+       CASE d.approved WHEN 1 THEN 'approved' WHEN 0 THEN 'rejected' END AS decision,
+       d.decided_by, d.decided_at, d.reason AS decision_reason, m.made
 FROM model_versions m
 JOIN encoders e ON e.encoder_id = m.encoder_id
 LEFT JOIN model_versions o ON o.model_version_id = m.parent_id
 LEFT JOIN (SELECT s.model_version_id, MIN(l.served_from) AS promoted_at,
                   CASE WHEN COUNT(*) = COUNT(l.served_to) THEN MAX(l.served_to) END AS retired_at
            FROM served_log l JOIN label_sets s ON s.label_set_id = l.label_set_id
-           GROUP BY s.model_version_id) g ON g.model_version_id = m.model_version_id"""
+           GROUP BY s.model_version_id) g ON g.model_version_id = m.model_version_id
+LEFT JOIN gates j ON j.gate_id = (
+    SELECT MAX(i.gate_id) FROM gates i WHERE i.challenger_id = m.model_version_id)
+LEFT JOIN decisions d ON d.gate_id = j.gate_id"""
+
+RETRAINING_HISTORY = """
+SELECT t.retraining_id, t.started_at, t.finished_at, t.outcome, t.told, m.version AS champion, t.number,
+       t.rung AS asked_rung, t.attribute, t.minimum_gain, t.reason, j.rung, o.version AS challenger,
+       CASE j.passed WHEN 1 THEN 'passed' WHEN 0 THEN 'rejected' END AS gate, j.sentence AS gate_told,
+       j.level, t.run_id, t.prefect_flow_run_id
+FROM retrainings t
+JOIN model_versions m ON m.model_version_id = t.champion_id
+LEFT JOIN gates j ON j.retraining_id = t.retraining_id
+LEFT JOIN model_versions o ON o.model_version_id = j.challenger_id"""
 
 RUN_HISTORY = """
 SELECT r.run_id, r.flow, r.source, r.started_at, r.finished_at, r.status, r.listed, r.ignored, r.known,
@@ -139,6 +157,7 @@ VIEWS = {
     "label_history": LABEL_HISTORY,
     "quarantined_images": QUARANTINED_IMAGES,
     "model_history": MODEL_HISTORY,
+    "retraining_history": RETRAINING_HISTORY,
     "run_history": RUN_HISTORY,
     "photo_truths": PHOTO_TRUTHS,
     "truth_verdicts": TRUTH_VERDICTS,

@@ -53,9 +53,10 @@ def test_the_commands_and_options_exist(run: Callable[..., Finished]) -> None:
     commands = re.findall(r"fashion-clip (\w+)(.*)", shell)
     assert {name for name, _ in commands} == {
         "tag", "runs", "relabel", "classify", "quarantine", "export", "evaluate", "truth", "calibrate",
+        "retrain", "models", "train",
     }  # fmt: skip
     for name, rest in commands:
-        group = [name, rest.split()[0]] if name in ("quarantine", "truth") else [name]
+        group = [name, rest.split()[0]] if name in ("quarantine", "truth", "models") else [name]
         help_text = run(*group, "--help").out
         for option in re.findall(r"--[\w-]+", rest):
             assert option in help_text

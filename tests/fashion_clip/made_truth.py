@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from fashion_clip.calibrating import Truths
 from fashion_clip.labeller import Labeller
-from fashion_clip.scoring import Head
+from fashion_clip.scoring import prompt_head
 from fashion_clip.taxonomy import Attribute, Label, Taxonomy
 
 DIMENSION = 24
@@ -40,7 +40,7 @@ def shop_labeller() -> Labeller:
         "colour": draw.normal(size=(2, DIMENSION)),
     }
     heads = tuple(
-        Head(each.name, tuple(label.name for label in each.labels), unit(rows[each.name]), SCALE)
+        prompt_head(each.name, tuple(label.name for label in each.labels), unit(rows[each.name]), SCALE)
         for each in TAXONOMY.attributes
     )
     return Labeller(TAXONOMY, heads)

@@ -15,7 +15,7 @@ from fashion_clip.calibration import (
 )
 from fashion_clip.hierarchy import allowed
 from fashion_clip.labeller import Labeller, label
-from fashion_clip.scoring import Decision, Head, top_labels
+from fashion_clip.scoring import Decision, Head, prompt_head, top_labels
 from fashion_clip.taxonomy import Attribute, Taxonomy, load_taxonomy
 
 DIMENSION = 16
@@ -30,7 +30,9 @@ def unit(shape: tuple[int, int], seed: int) -> npt.NDArray[np.float32]:
 
 def heads(taxonomy: Taxonomy) -> tuple[Head, ...]:
     return tuple(
-        Head(each.name, tuple(one.name for one in each.labels), unit((len(each.labels), DIMENSION), seed), 20)
+        prompt_head(
+            each.name, tuple(one.name for one in each.labels), unit((len(each.labels), DIMENSION), seed), 20
+        )
         for seed, each in enumerate(taxonomy.attributes)
     )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fashion_clip.scoring import Head, top_labels, zero_shot_heads
+from fashion_clip.scoring import Head, prompt_head, top_labels, zero_shot_heads
 from fashion_clip.taxonomy import Attribute, Label, Taxonomy
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ exact = st.integers(-16, 16).map(lambda value: value / 16)
 
 
 def head_of(weights: npt.NDArray[np.float32], scale: float = 100.0) -> Head:
-    return Head("kind", tuple(f"label {n}" for n in range(len(weights))), weights, scale)
+    return prompt_head("kind", tuple(f"label {n}" for n in range(len(weights))), weights, scale)
 
 
 @st.composite
@@ -67,7 +67,9 @@ def test_the_order_of_labels_and_rows_changes_no_score(
     labels, rows = list(range(len(head.labels))), list(range(len(embeddings)))
     random.shuffle(labels)
     random.shuffle(rows)
-    shuffled = Head("kind", tuple(head.labels[n] for n in labels), head.weights[labels], head.scale)
+    shuffled = prompt_head(
+        "kind", [head.labels[n] for n in labels], head.weights[labels], float(head.scales[0])
+    )
     top, other = top_labels(head, embeddings), top_labels(shuffled, embeddings[rows])
     np.testing.assert_array_equal(other.similarity, top.similarity[rows])
     np.testing.assert_allclose(other.confidence, top.confidence[rows], rtol=1e-5)
@@ -96,7 +98,7 @@ def test_a_zero_shot_head_is_the_normalised_mean_of_normalised_prompts(demo_enco
     taxonomy = Taxonomy("t", (attribute("kind", ["dress", "bag"], templates),))
     (head,) = zero_shot_heads(demo_encoder, taxonomy)
     assert (head.attribute, head.labels) == ("kind", ("dress", "bag"))
-    assert head.scale == demo_encoder.logit_scale
+    assert (head.scales == np.float32(demo_encoder.logit_scale)).all()
     assert head.weights.dtype == np.float32
     for label, row in zip(head.labels, head.weights, strict=True):
         first, second = (

@@ -26,6 +26,7 @@ from tests.faults import (
     million,
     names,
     poison,
+    promotions,
     sharing,
     zombies,
 )
@@ -292,10 +293,26 @@ def _tell_names(harness: Harness, name: str, found: names.Outcome) -> None:
         print(f"        {sql}; CSV {cells[product][-40:]!r} {cells[label]!r}")
 
 
+def promoted(harness: Harness) -> None:
+    """Models killed while they are made and put in place."""
+    number = harness.much(50, 8)
+    with _each_database(harness, "promotions") as each:
+        for made in each:
+            url = _prepare(made.new("promotions"))
+            found = promotions.kill_promotions(url, harness.work / f"promotions-{made.kind}", number)
+            problems = found.problems
+            problems += [
+                f"only {count} kills of {name}" for name, count in found.kills.items() if count < number
+            ]
+            struck = ", ".join(f"{count} {name}" for name, count in found.kills.items())
+            harness.told(f"promotions, {made.kind}", f"kills: {struck}; {found.seconds:.0f} s", problems)
+
+
 SCENARIOS: dict[str, Callable[[Harness], None]] = {
     "kills": killed,
     "sharing": shared_work,
     "zombies": sleepers,
+    "promotions": promoted,
     "poison": poisoned,
     "commits": broken_commits,
     "disks": bad_disks,

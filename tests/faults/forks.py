@@ -19,7 +19,7 @@ def load_once() -> None:
     from fashion_clip.taxonomy import load_taxonomy
     from tasks import serving
 
-    encoder = serving.load_chosen_encoder(DEMO_MODEL)
+    encoder = serving.load_chosen_model(DEMO_MODEL).encoder
     serving._heads(encoder, load_taxonomy("demo"))
 
 

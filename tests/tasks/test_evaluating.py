@@ -15,6 +15,7 @@ from fashion_clip.demo import truth
 from fashion_clip.encoder import ClipEncoder
 from fashion_clip.errors import SourceError, UsageError
 from fashion_clip.evaluation import Evaluation
+from fashion_clip.model import Model
 from fashion_clip.scoring import zero_shot_heads
 from fashion_clip.taxonomy import load_taxonomy
 from tasks import evaluating
@@ -154,8 +155,8 @@ def test_models_are_compared_on_the_same_photos(shop: str, other_model: Path) ->
 def test_photos_that_another_model_could_not_use_count_for_none(shop: str, demo_encoder: ClipEncoder) -> None:
     labelled = open_labelled(shop, load_taxonomy("demo"))
     embedded = embed(demo_encoder, labelled.source, labelled.uris, lambda _: None)
-    whole = _predictions(labelled, demo_encoder, embedded, embedded.rows)
-    half = _predictions(labelled, demo_encoder, embedded, embedded.rows[::2])
+    whole = _predictions(labelled, Model(demo_encoder), embedded, embedded.rows)
+    half = _predictions(labelled, Model(demo_encoder), embedded, embedded.rows[::2])
     for said, every in zip(half, whole, strict=True):
         assert said.photos == every.photos[::2]
         assert np.array_equal(said.truth, every.truth[::2])

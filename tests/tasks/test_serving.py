@@ -23,9 +23,9 @@ def label_set(engine: Engine) -> LabelSet:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """As in a process that starts after the test: no model is in memory."""
-    serving._encoder.cache_clear()
+    serving._model.cache_clear()
     yield
-    serving._encoder.cache_clear()
+    serving._model.cache_clear()
 
 
 def test_an_empty_catalogue_begins_with_what_was_asked_for(engine: Engine, label_set: LabelSet) -> None:
@@ -69,26 +69,28 @@ def test_a_model_is_loaded_once_in_a_process(label_set: LabelSet) -> None:
 @pytest.mark.parametrize("model", [None, DEMO_MODEL, DEMO_MODEL + "/"])
 @pytest.mark.parametrize("taxonomy", [None, "demo"])
 def test_asking_for_what_is_served_is_no_request_for_anything_else(
-    label_set: LabelSet, model: str | None, taxonomy: str | None
+    engine: Engine, label_set: LabelSet, model: str | None, taxonomy: str | None
 ) -> None:
-    serving.check_request(label_set, model, taxonomy)
+    serving.check_request(engine, label_set, model, taxonomy)
 
 
 def test_the_same_checkpoint_under_another_path_is_the_same_model(
-    label_set: LabelSet, model_copy: Path
+    engine: Engine, label_set: LabelSet, model_copy: Path
 ) -> None:
-    serving.check_request(label_set, str(model_copy), None)
+    serving.check_request(engine, label_set, str(model_copy), None)
     moved = serving.load_model(label_set, str(model_copy))
     there = serving.load_model(label_set)
     for head, same in zip(moved.labeller.heads, there.labeller.heads, strict=True):
         assert np.array_equal(head.weights, same.weights)
 
 
-def test_the_same_taxonomy_under_another_name_is_the_same(label_set: LabelSet, tmp_path: Path) -> None:
+def test_the_same_taxonomy_under_another_name_is_the_same(
+    engine: Engine, label_set: LabelSet, tmp_path: Path
+) -> None:
     from fashion_clip import taxonomies
 
     copy = shutil.copy(Path(next(iter(taxonomies.__path__))) / "demo.toml", tmp_path / "copy.toml")
-    serving.check_request(label_set, None, str(copy))
+    serving.check_request(engine, label_set, None, str(copy))
 
 
 def test_another_model_is_refused_and_nothing_is_written(
@@ -96,7 +98,7 @@ def test_another_model_is_refused_and_nothing_is_written(
 ) -> None:
     before = contents_of(engine)
     with pytest.raises(UsageError) as caught:
-        serving.check_request(label_set, str(other_model), None)
+        serving.check_request(engine, label_set, str(other_model), None)
     assert label_set.model_version in str(caught.value)
     assert repr(str(other_model)) in str(caught.value)
     with pytest.raises(UsageError):
@@ -104,16 +106,16 @@ def test_another_model_is_refused_and_nothing_is_written(
     assert contents_of(engine) == before
 
 
-def test_another_taxonomy_is_refused(label_set: LabelSet) -> None:
+def test_another_taxonomy_is_refused(engine: Engine, label_set: LabelSet) -> None:
     with pytest.raises(UsageError, match=r"taxonomy 'demo', version \w{12}, and 'products' differs"):
-        serving.check_request(label_set, None, "products")
+        serving.check_request(engine, label_set, None, "products")
 
 
 @pytest.mark.usefixtures("forgotten")
 def test_weights_that_changed_under_the_registered_path_are_refused(engine: Engine, model_copy: Path) -> None:
     label_set = serving.begin_catalogue(engine, str(model_copy), "demo")
     change_weights(model_copy)
-    serving._encoder.cache_clear()
+    serving._model.cache_clear()
     with pytest.raises(UsageError, match="has changed since the catalogue registered it"):
         serving.load_model(label_set)
 
@@ -122,7 +124,7 @@ def test_weights_that_changed_under_the_registered_path_are_refused(engine: Engi
 def test_a_checkpoint_that_is_gone_is_told(engine: Engine, model_copy: Path) -> None:
     label_set = serving.begin_catalogue(engine, str(model_copy), "demo")
     shutil.rmtree(model_copy)
-    serving._encoder.cache_clear()
+    serving._model.cache_clear()
     with pytest.raises(CheckpointError, match="moved"):
         serving.load_model(label_set)
     assert serving.load_model(label_set, DEMO_MODEL).encoder.identity == label_set.encoder_identity

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, insert, update
 
-from fashion_clip.scoring import Head, TopLabels, top_labels
+from fashion_clip.scoring import Head, TopLabels, prompt_head, top_labels
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
 from tasks.catalog import ledger
 from tasks.catalog.commit import ShardResult
@@ -43,7 +43,7 @@ def heads(taxonomy: Taxonomy = DEMO) -> list[Head]:
     for attribute in taxonomy.attributes:
         names = tuple(label.name for label in attribute.labels)
         weights = np.stack([vector(attribute.name + name) for name in names]).astype(np.float32)
-        made.append(Head(attribute.name, names, weights, scale=5.0))
+        made.append(prompt_head(attribute.name, names, weights, scale=5.0))
     return made
 
 

@@ -14,13 +14,14 @@ from fashion_clip.labeller import Labeller
 from fashion_clip.labeller import label as labelled
 from fashion_clip.scoring import TopLabels, top_labels
 from fashion_clip.taxonomy import Taxonomy, parse_taxonomy
-from tasks.catalog import models, relabelling
+from tasks.catalog import models, relabelling, versions
 from tasks.catalog.commit import commit_shard
 from tasks.catalog.engine import writing
 from tasks.catalog.models import LabelSet
 from tasks.catalog.relabel_preview import preview
 from tasks.catalog.relabelling import Page
 from tasks.catalog.tables import labels
+from tasks.catalog.versions import Made
 from tests.catalogue_fixtures import contents_of, new_run, rows
 from tests.tasks.catalog.made_results import (
     DEMO,
@@ -389,8 +390,9 @@ def calibrated(engine: Engine, parent: LabelSet, threshold: float) -> LabelSet:
         for each in DEMO.attributes
     }
     facts = replace(FACTS, calibration=Calibration(0.95, 0.9, "truth", 0.5, entries))
-    version = models.register_calibrated(engine, parent, facts)
-    assert models.register_calibrated(engine, parent, facts) == version
+    made = Made("calibrate", parent.model_version)
+    version = versions.register(engine, facts, made)
+    assert versions.register(engine, facts, made) == version
     return models.label_set_for(engine, version, DEMO)
 
 

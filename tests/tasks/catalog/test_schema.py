@@ -41,7 +41,8 @@ VIEW_COLUMNS = {
     "label_history": "uri product_id sha256 attribute label similarity confidence decision model_version "
     "taxonomy_version run_id tagged_at served_from served_to",
     "quarantined_images": "uri reason detail attempts first_failed_at last_failed_at",
-    "model_history": "version encoder rung parent role promoted_at retired_at",
+    "model_history": "version encoder rung parent role promoted_at retired_at checkpoint created_at "
+    "judged_at gate gate_told gate_figures decision decided_by decided_at decision_reason made",
     "run_history": "run_id flow source started_at finished_at status listed ignored known embedded tagged "
     "quarantined remaining error prefect_flow_run_id",
     "photo_truths": "uri product_id attribute truth chosen inclusion_probability given_by given_at truth_id "
@@ -56,8 +57,12 @@ VIEW_COLUMNS = {
     "slice_accuracy": "evaluation_id evaluated_at data model taxonomy_version attribute slice value n "
     "accuracy ci_low ci_high run_id",
 }
-# Those of revision 0001; the others are of tables that it has not.
-FIRST_VIEWS = list(VIEW_COLUMNS)[:7]
+VIEW_COLUMNS["retraining_history"] = (
+    "retraining_id started_at finished_at outcome told champion number asked_rung attribute minimum_gain "
+    "reason rung challenger gate gate_told level run_id prefect_flow_run_id"
+)
+# Those of revision 0001; the others are of tables that it has not, and model_history has columns of such.
+FIRST_VIEWS = [name for name in list(VIEW_COLUMNS)[:7] if name != "model_history"]
 
 
 def data_version(connection: sqlite3.Connection) -> int:
@@ -251,7 +256,7 @@ def test_an_upgrade_keeps_every_row_but_the_list_of_work(blank: Engine) -> None:
         width = len(STORY[name][0])
         assert [row[:width] for row in kept] == [row[:width] for row in before[name]], name
     assert {row[4:] for row in after["encoders"]} == {("float32", "exact")}
-    assert {row[8:] for row in after["model_versions"]} == {(None,)}
+    assert {row[8:] for row in after["model_versions"]} == {(None,) * 4}
     assert {row[12:] for row in after["runs"]} == {(None, None)}
     assert {row[6:] for row in after["shards"]} == {(0, 0, None)}
     assert {row[6:] for row in after["quarantine"]} == {(None,)}
@@ -449,7 +454,8 @@ def test_one_label_set_is_served_at_most(engine: Engine) -> None:
     run(
         engine,
         "INSERT INTO encoders VALUES (1, 'e', 4, '2026-01-01', 'float32', 'exact')",
-        "INSERT INTO model_versions VALUES (1, 'm', 'f', 'c', 1, 'zero-shot', NULL, '2026-01-01', NULL)",
+        "INSERT INTO model_versions (model_version_id, version, fingerprint, checkpoint, encoder_id, rung,"
+        " created_at) VALUES (1, 'm', 'f', 'c', 1, 'zero-shot', '2026-01-01')",
         "INSERT INTO taxonomies VALUES (1, 'v', 't', '{}', '2026-01-01')",
         "INSERT INTO label_sets VALUES (1, 1, 1, 'complete', '2026-01-01', NULL)",
         "INSERT INTO served_label_set VALUES (1, 1)",

@@ -30,9 +30,9 @@ def story(engine: Engine) -> Engine:
         (
             "model_versions",
             [
-                (1, "one", "f1", "c1", 1, "zero-shot", None, day(1), None),
-                (2, "two", "f2", "c2", 1, "head", 1, day(12), None),
-                (3, "three", "f3", "c3", 1, "head", 1, day(13), None),
+                (1, "one", "f1", "c1", 1, "zero-shot", None, day(1), None, None, None, None),
+                (2, "two", "f2", "c2", 1, "head", 1, day(12), None, None, None, None),
+                (3, "three", "f3", "c3", 1, "head", 1, day(13), None, None, None, None),
             ],
         ),
         ("taxonomies", [(1, "v1", "t", "{}", day(1))]),

@@ -1,0 +1,148 @@
+"""A better model, if there is one: rung by rung before the gate, then a person's word, then in place."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import deployment, flow_run
+from pydantic import Field
+
+from flows.promotion import promote
+from tasks import environment, gate_artifact
+from tasks.catalog import retrainings, runs
+from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Decision, Gate, Retraining
+from tasks.ladder import Rung
+from tasks.progress import shown
+from tasks.retraining import (
+    Retrained,
+    begin_retraining,
+    climb_rung,
+    primary_attribute,
+    publish_verdict,
+)
+from tasks.serving import require_served
+from tasks.settings import settings
+
+
+class Rungs(StrEnum):
+    """What to try: the rungs from the cheapest on until one is better, or one of them alone."""
+
+    AUTO = "auto"
+    CALIBRATE = "calibrate"
+    HEAD = "head"
+    LORA = "lora"
+    FULL = "full"
+
+
+class Approval(StrEnum):
+    """Who puts a better model in place."""
+
+    AS_CONFIGURED = "as configured"
+    AUTOMATIC = "automatic"
+    ASK = "ask a person"
+
+
+class Word(RunInput):
+    """What a person says of a challenger that passed the gate."""
+
+    approve: bool = Field(description="Put the new model in place.")
+    reason: str = Field(default="", max_length=500, description="Kept beside the decision.")
+
+
+@flow(name=FLOW)
+def retrain_model(
+    rung: Annotated[Rungs, Field(description="auto: the cheapest change that helps.")] = Rungs.AUTO,
+    reason: Annotated[str, Field(max_length=500, description="Why; kept in SQL.")] = "asked for by hand",
+    approval: Annotated[
+        Approval, Field(description="as configured: FASHION_CLIP_APPROVAL.")
+    ] = Approval.AS_CONFIGURED,
+    minimum_gain: Annotated[
+        float, Field(ge=0, le=0.5, description="Least gain in accuracy, as a share: 0.01 is one point.")
+    ] = 0.0,
+    attribute: Annotated[
+        str | None, Field(description="That must gain; the first one with truth if left out.")
+    ] = None,
+    dry_run: Annotated[bool, Field(description="Make and judge; keep and promote nothing.")] = False,
+    ignore_cooldown: Annotated[bool, Field(description="Also if the last one ended just now.")] = False,
+) -> Retrained:
+    """Tries to better the champion, and puts what is proved to be better in place."""
+    engine = environment.catalogue()
+    champion = require_served(engine)
+    asked = Asked(rung, primary_attribute(engine, champion, attribute), minimum_gain, reason)
+    with runs.recorded(engine, FLOW, f"{rung}: {reason}", flow_run.id) as run_id:
+        if dry_run:
+            attempt = Retraining(0, champion.model_version, 1, asked)
+        else:
+            attempt = begin_retraining(run_id, asked, ignore_cooldown, flow_run.id)
+        gates = _climb(attempt, _rungs(rung))
+        best = gates[-1]
+        if not best.verdict.passed or dry_run:
+            outcome = "previewed" if dry_run else "rejected"
+            return _ended(attempt, outcome, best.verdict.sentence, gates)
+    if not _wants_word(approval):
+        return _promoted(attempt, gates)
+    said = _word(attempt, best)
+    if said is None:
+        told = f"{best.challenger} waits for a person: fashion-clip models approve {best.challenger}"
+        return Retrained("waiting", told, attempt.champion, best.challenger, gates)
+    if not said.approved:
+        return _ended(attempt, "rejected", f"rejected by {said.decided_by}: {said.reason}", gates)
+    return _promoted(attempt, gates)
+
+
+def _rungs(asked: Rungs) -> list[Rung]:
+    return list(Rung) if asked is Rungs.AUTO else [Rung(asked)]
+
+
+def _climb(attempt: Retraining, rungs: list[Rung]) -> tuple[Gate, ...]:
+    """The verdicts up to the first that is passed, or all of them."""
+    gates: list[Gate] = []
+    for rung in rungs:
+        with shown(get_run_logger(), str(rung)) as progress:
+            gate = climb_rung(attempt, rung, len(rungs), progress)
+        get_run_logger().info("%s: %s", rung, gate.verdict.sentence)
+        publish_verdict(gate, attempt.champion)
+        gates.append(gate)
+        if gate.verdict.passed:
+            break
+    return tuple(gates)
+
+
+def _wants_word(approval: Approval) -> bool:
+    if approval is Approval.AS_CONFIGURED:
+        return settings().approval == "ask"
+    return approval is Approval.ASK
+
+
+def _word(attempt: Retraining, gate: Gate) -> Decision | None:
+    """What was decided; None where nobody has yet, and nobody can through this run."""
+    engine = environment.catalogue()
+    assert gate.challenger is not None
+    if (said := retrainings.decision(engine, gate.challenger)) is not None:
+        return said
+    retrainings.wait(engine, attempt.retraining_id)
+    if deployment.id is None:  # a run without a deployment cannot be resumed
+        return None
+    form = Word.with_initial_data(description=gate_artifact.markdown(gate.verdict), approve=False)
+    seconds = timedelta(days=APPROVAL_DAYS).total_seconds()
+    word = suspend_flow_run(wait_for_input=form, timeout=int(seconds))
+    return retrainings.decide(engine, gate.challenger, word.approve, "Prefect UI", word.reason)
+
+
+def _promoted(attempt: Retraining, gates: tuple[Gate, ...]) -> Retrained:
+    challenger = gates[-1].challenger
+    assert challenger is not None
+    engine = environment.catalogue()
+    with runs.recorded(engine, FLOW, f"promotion of {challenger}", flow_run.id) as run_id:
+        retrainings.go_on(engine, attempt.retraining_id, run_id)
+        promote(challenger)
+    return _ended(attempt, "promoted", gates[-1].verdict.sentence, gates)
+
+
+def _ended(attempt: Retraining, outcome: str, told: str, gates: tuple[Gate, ...]) -> Retrained:
+    if attempt.retraining_id:
+        retrainings.close(environment.catalogue(), attempt.retraining_id, outcome, told)
+    return Retrained(outcome, told, attempt.champion, gates[-1].challenger, gates)

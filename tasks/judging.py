@@ -1,0 +1,130 @@
+"""A challenger before the gate: what it and the champion say of the truth that judges; and how it is kept."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Engine
+
+from fashion_clip.gate import Judged, Rules, judge
+from fashion_clip.labeller import Labeller, label
+from fashion_clip.predictions import Predictions
+from fashion_clip.scoring import Head, top_labels
+from fashion_clip.verdict import Verdict
+from tasks import registry
+from tasks.catalog import versions
+from tasks.catalog.evidence import NOT_KNOWN
+from tasks.catalog.models import REGISTERED
+from tasks.catalog.versions import Made
+from tasks.ladder import Challenger, Floats, Rows, Rung, Stage
+from tasks.serving import facts_of, labeller_for
+
+if TYPE_CHECKING:
+    from fashion_clip.model import Model
+
+
+def judged(stage: Stage, challenger: Challenger, rules: Rules, level: float) -> Verdict:
+    """The verdict on a challenger: both models on the same photos, drawn at random, that taught neither."""
+    rows = np.intersect1d(stage.parts.judge, challenger.rows)
+    champion = _judged(stage, stage.champion.model, stage.evidence.vectors, rows, challenger.kept_out)
+    other = _judged(stage, challenger.model, challenger.vectors, rows, challenger.kept_out)
+    return judge(champion, other, rules, level)
+
+
+def register(engine: Engine, stage: Stage, challenger: Challenger, seed: int) -> str:
+    """Keeps a challenger: its folder first, then its version; returns its name. Safe to repeat.
+
+    A calibration has no folder of its own: it stands in SQL whole, beside its parent's.
+    """
+    label_set = stage.champion.label_set
+    facts = replace(facts_of(challenger.model), checkpoint=label_set.checkpoint, digest=label_set.digest)
+    parts = vars(stage.parts)
+    training = {name: stage.evidence.version(rows) for name, rows in parts.items() if name != "judge"}
+    told = {
+        "figures": dict(challenger.facts),
+        "seed": seed,
+        "code": version_of("fashion-clip-flows"),
+        "truth": training,
+        "photos": {name: len(rows) for name, rows in parts.items()},
+        "kept_out": {name: sorted(labels) for name, labels in challenger.kept_out.items()},
+    }
+    if challenger.rung is not Rung.CALIBRATE:
+        description = {
+            "version": facts.version,
+            "rung": str(challenger.rung),
+            "parent": label_set.model_version,
+            "encoder": facts.encoder_identity,
+            "precision": facts.precision,
+            "decode": facts.decode,
+            "taxonomy": label_set.taxonomy.to_document(),
+            "made": told,
+        }
+        model = challenger.model
+        digest = registry.publish(
+            facts.version, challenger.checkpoint, model.learned, model.calibration, description
+        )
+        facts = replace(facts, checkpoint=REGISTERED + facts.version, digest=digest)
+    truths = {name: stage.evidence.truth_ids(rows) for name, rows in parts.items()}
+    return versions.register(engine, facts, Made(str(challenger.rung), label_set.model_version, told, truths))
+
+
+def _judged(
+    stage: Stage, model: "Model", vectors: Floats, rows: Rows, kept_out: Mapping[str, frozenset[str]]
+) -> Judged:
+    labeller = labeller_for(model, stage.champion.label_set.taxonomy)
+    said = label(labeller, vectors[rows])
+    found = []
+    for head in labeller.heads:
+        if (told := stage.evidence.told.get(head.attribute)) is None:
+            continue
+        known = np.flatnonzero(told.sampled[rows] & (told.truth[rows] != NOT_KNOWN))
+        top = said[head.attribute].rows(known)
+        found.append(_predictions(stage, head, rows[known], told.truth[rows[known]], top))
+    return Judged(
+        tuple(found),
+        tuple(_kept_out(stage, model, vectors, rows, kept_out)),
+        frozenset(labeller.calibrated()),
+    )
+
+
+def _kept_out(
+    stage: Stage, model: "Model", vectors: Floats, rows: Rows, kept_out: Mapping[str, frozenset[str]]
+) -> list[Predictions]:
+    """By prompts alone, among the labels that were kept out, of photos that have one of them."""
+    if not kept_out:
+        return []
+    zero_shot: Labeller = labeller_for(
+        replace(model, learned=None, calibration=None), stage.champion.label_set.taxonomy
+    )
+    found = []
+    for head in zero_shot.heads:
+        labels = [place for place, name in enumerate(head.labels) if name in kept_out.get(head.attribute, ())]
+        told = stage.evidence.told.get(head.attribute)
+        if told is None or len(labels) < 2:
+            continue
+        chosen = rows[told.sampled[rows] & np.isin(told.truth[rows], labels)]
+        if not len(chosen):
+            continue
+        narrowed = Head(
+            head.attribute, tuple(head.labels[place] for place in labels),
+            head.weights[labels], head.scales[labels], head.biases[labels],
+        )  # fmt: skip
+        truth = np.searchsorted(labels, told.truth[chosen])
+        found.append(_predictions(stage, narrowed, chosen, truth, top_labels(narrowed, vectors[chosen])))
+    return found
+
+
+def _predictions(stage: Stage, head: Head, rows: Rows, truth: Any, top: Any) -> Predictions:
+    told = stage.evidence.told[head.attribute]
+    return Predictions(
+        head.attribute,
+        head.labels,
+        truth.astype(np.int64),
+        top,
+        # A photo that was exchanged has truth of two pictures.
+        tuple(f"{stage.evidence.photos[row]} {stage.evidence.contents[row]}" for row in rows),
+        stage.groups[rows],
+        told.weights[rows],
+    )

@@ -1,0 +1,158 @@
+"""One retraining at a time, whatever triggers, dies or waits; verdicts and decisions written once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, update
+
+from fashion_clip.errors import RetrainingRefusedError, UsageError
+from fashion_clip.verdict import Verdict
+from tasks.catalog import retraining_tables, retrainings, versions
+from tasks.catalog.engine import writing
+from tasks.catalog.models import ModelFacts
+from tasks.catalog.retrainings import Asked, Retraining
+from tasks.catalog.tables import runs
+from tasks.catalog.versions import Made
+from tests.catalogue_fixtures import new_run, rows
+from tests.tasks.catalog.made_results import FACTS, begun
+
+ASKED = Asked("head", "articleType", 0.0, "accuracy fell")
+NO_COOLDOWN, DAY = timedelta(0), timedelta(days=1)
+
+
+@pytest.fixture
+def champion(engine: Engine) -> str:
+    return begun(engine).model_version
+
+
+def begin(engine: Engine, champion: str, asked: Asked = ASKED, **options: object) -> Retraining:
+    cooldown = options.get("cooldown", NO_COOLDOWN)
+    assert isinstance(cooldown, timedelta)
+    flow_run = options.get("flow_run")
+    assert flow_run is None or isinstance(flow_run, str)
+    return retrainings.begin(engine, new_run(engine), champion, asked, cooldown, flow_run)
+
+
+def kill_runs(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(update(runs).values(alive_until=datetime(2020, 1, 1, tzinfo=UTC)))
+
+
+def challenger(engine: Engine, champion: str, head: str = "h" * 64) -> str:
+    facts = ModelFacts(
+        "registry:made", FACTS.encoder_identity, FACTS.text_identity, FACTS.dimension, FACTS.precision,
+        FACTS.decode, head=head, digest="d" * 64,
+    )  # fmt: skip
+    return versions.register(engine, facts, Made("head", champion, {"seed": 1}, {"training": [1, 2]}))
+
+
+def verdict(passed: bool) -> Verdict:
+    return Verdict(passed, "better: much" if passed else "rejected, because not", 0.01, ())
+
+
+def test_a_second_trigger_is_refused_while_one_is_under_way(engine: Engine, champion: str) -> None:
+    first = begin(engine, champion)
+    assert first.number == 1
+    with pytest.raises(RetrainingRefusedError, match=f"{first.retraining_id} is under way in run"):
+        begin(engine, champion)
+    assert rows(engine, "SELECT COUNT(*) FROM retrainings") == [(1,)]
+
+
+def test_its_own_flow_run_goes_on_with_it(engine: Engine, champion: str) -> None:
+    first = begin(engine, champion, flow_run="f1")
+    assert begin(engine, champion, flow_run="f1") == first
+    with pytest.raises(RetrainingRefusedError):
+        begin(engine, champion, flow_run="f2")
+
+
+def test_one_that_died_is_gone_on_with_if_the_same_is_asked(engine: Engine, champion: str) -> None:
+    first = begin(engine, champion, flow_run="f1")
+    kill_runs(engine)
+    again = begin(engine, champion, flow_run="f2")
+    assert again == first
+    kill_runs(engine)
+    other = begin(engine, champion, Asked("full", "articleType", 0.0, "by hand"))
+    assert (other.retraining_id, other.number) == (first.retraining_id + 1, 2)
+    assert rows(engine, "SELECT outcome FROM retrainings ORDER BY retraining_id") == [
+        ("expired",),
+        ("running",),
+    ]
+
+
+def test_after_a_rejection_the_next_one_waits(engine: Engine, champion: str) -> None:
+    first = begin(engine, champion)
+    retrainings.close(engine, first.retraining_id, "rejected", "not better")
+    with pytest.raises(RetrainingRefusedError, match="found nothing better"):
+        begin(engine, champion, cooldown=DAY)
+    assert begin(engine, champion).number == 2
+
+
+def test_a_promotion_needs_no_rest(engine: Engine, champion: str) -> None:
+    first = begin(engine, champion)
+    retrainings.close(engine, first.retraining_id, "promoted", "better")
+    assert begin(engine, champion, cooldown=DAY).number == 2
+
+
+def test_a_verdict_is_written_once(engine: Engine, champion: str) -> None:
+    attempt = begin(engine, champion)
+    made = challenger(engine, champion)
+    first = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+    second = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(False))
+    assert second == first
+    assert retrainings.gate(engine, attempt.retraining_id, "head") == first
+    assert retrainings.gate(engine, attempt.retraining_id, "full") is None
+    [(role, gate, told)] = rows(
+        engine, "SELECT role, gate, gate_told FROM model_history WHERE version = :v", v=made
+    )
+    assert (role, gate, told) == ("challenger", "passed", "better: much")
+
+
+def test_what_waits_is_decided_once(engine: Engine, champion: str) -> None:
+    attempt = begin(engine, champion)
+    made = challenger(engine, champion)
+    assert retrainings.waiting(engine) is None
+    gate = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+    retrainings.wait(engine, attempt.retraining_id)
+    assert retrainings.waiting(engine) == (attempt, gate)
+    with pytest.raises(RetrainingRefusedError, match="waits for a person's word"):
+        begin(engine, champion)
+    assert retrainings.decision(engine, made) is None
+    said = retrainings.decide(engine, made, True, "ann", "looks right")
+    assert retrainings.decide(engine, made, False, "ben", "no") == said
+    assert (said.approved, said.decided_by, said.reason) == (True, "ann", "looks right")
+
+
+def test_nobody_decides_for_ever(engine: Engine, champion: str) -> None:
+    attempt = begin(engine, champion)
+    retrainings.record_gate(
+        engine, attempt.retraining_id, "head", challenger(engine, champion), verdict(True)
+    )
+    retrainings.wait(engine, attempt.retraining_id)
+    with writing(engine) as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=15)
+        connection.execute(update(retraining_tables.retrainings).values(started_at=long_ago))
+    kill_runs(engine)
+    assert begin(engine, champion).number == 2
+    assert rows(engine, "SELECT told FROM retrainings WHERE outcome = 'expired'") == [
+        ("nobody decided in time",)
+    ]
+
+
+def test_what_never_met_a_gate_cannot_be_decided(engine: Engine, champion: str) -> None:
+    with pytest.raises(UsageError, match="never met a gate"):
+        retrainings.decide(engine, champion, True, "ann", "")
+
+
+def test_a_version_is_registered_once_and_found_by_its_ends(engine: Engine, champion: str) -> None:
+    made = challenger(engine, champion)
+    assert challenger(engine, champion) == made
+    assert rows(engine, "SELECT part, COUNT(*) FROM training_truths GROUP BY part") == [("training", 2)]
+    assert versions.find(engine, made[-4:]).version == made
+    assert versions.find(engine, champion).role == "champion"
+    other = challenger(engine, champion, head="i" * 64)
+    with pytest.raises(UsageError, match="several models are called so"):
+        versions.find(engine, "made-")
+    with pytest.raises(UsageError, match="no such model is registered"):
+        versions.find(engine, "nobody")
+    assert versions.lineage(engine, other) == ["registry:made", FACTS.checkpoint]
+    assert versions.served_before(engine) is None
