@@ -246,28 +246,77 @@ class Tagged:
 def _tagged_files(
     tmp_path_factory: pytest.TempPathFactory, empty_catalogue: Path
 ) -> tuple[Path, Path, int, LabelSet]:
-    from fashion_clip.decode import Limits
-    from fashion_clip.decoders import Decoders
-    from tasks.serving import begin_catalogue, load_model
-    from tasks.tagging import Tagger, tag_next
-
     folder = tmp_path_factory.mktemp("tagged")
     photos = put_photos(folder / "photos", 0, 60)
     shutil.copy(photos[0], folder / "photos" / "zz-copy.png")
     (folder / "photos" / "broken.jpg").write_text("no picture")
     file = folder / "catalogue.db"
     engine = connect(f"sqlite:///{shutil.copy(empty_catalogue, file)}")
-    source = open_source(str(folder / "photos"), settings().suffixes)
+    run_id, label_set = _tag_without_prefect(engine, folder / "photos", "demo")
+    engine.dispose()
+    return file, folder / "photos", run_id, label_set
+
+
+def _tag_without_prefect(engine: Engine, folder: Path, taxonomy: str) -> tuple[int, LabelSet]:
+    from fashion_clip.decode import Limits
+    from fashion_clip.decoders import Decoders
+    from tasks.serving import begin_catalogue, load_model
+    from tasks.tagging import Tagger, tag_next
+
+    source = open_source(str(folder), settings().suffixes)
     with recorded(engine, "nightly-tagging", source.uri, None) as run_id:
         found = plan.scan(engine, run_id, source.uri, source.listing(), lambda listed: None)
         record_listing(engine, run_id, source.uri, found.listed, source.ignored)
-        model = load_model(begin_catalogue(engine, DEMO_MODEL, "demo"))
+        model = load_model(begin_catalogue(engine, DEMO_MODEL, taxonomy))
         with Decoders(model.encoder.preprocessing, Limits(), settings().decode_seconds) as decoders:
             tagger = Tagger(engine, source, model, decoders, settings().product_id)
             while tag_next(tagger, run_id, 40):
                 pass
+    return run_id, model.label_set
+
+
+@pytest.fixture(scope="session")
+def _misled_files(tmp_path_factory: pytest.TempPathFactory, empty_catalogue: Path) -> tuple[Path, Path]:
+    from tasks.truth import import_truth
+
+    folder = tmp_path_factory.mktemp("misled")
+    put_photos(folder / "photos", 0, len(DEMO_PHOTOS))
+    file = folder / "catalogue.db"
+    engine = connect(f"sqlite:///{shutil.copy(empty_catalogue, file)}")
+    _tag_without_prefect(engine, folder / "photos", misleading_taxonomy(folder))
+    told = write_truth(folder / "truth.csv", DEMO_PHOTOS)
+    import_truth(engine, told, "ann", new_labels=False, dry_run=False)
     engine.dispose()
-    return file, folder / "photos", run_id, model.label_set
+    return file, folder / "photos"
+
+
+@dataclass(frozen=True)
+class Misled:
+    """All demo photos labelled by misleading prompts, with their truth as of a random sample.
+
+    models: MODELS_DIR, in which there is nothing yet.
+    """
+
+    engine: Engine
+    folder: Path
+    models: Path
+
+
+@pytest.fixture
+def misled(
+    tmp_path: Path,
+    _misled_files: tuple[Path, Path],
+    clean_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Misled]:
+    """See `Misled`. The test's own copies of database and photos, which the environment names."""
+    file, folder = _misled_files
+    url = f"sqlite:///{shutil.copy(file, tmp_path / 'misled.db')}"
+    monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", url)
+    monkeypatch.setenv("FASHION_CLIP_MODELS_DIR", str(tmp_path / "models"))
+    engine = connect(url)
+    yield Misled(engine, folder, tmp_path / "models")
+    engine.dispose()
 
 
 @pytest.fixture

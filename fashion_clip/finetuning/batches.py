@@ -10,14 +10,17 @@ from fashion_clip.finetuning.captions import Sayings, draw_caption
 from fashion_clip.finetuning.matching import Match, match_captions
 from fashion_clip.finetuning.settings import TrainingPhotos
 
-_CAPTION, _PIXELS = 0, 1  # so that neither changes what the other draws
+# A batch has so many captions of each photo. Most are the same texts as others', and short: they cost little
+# beside the photo, and with one alone few of an attribute's labels would meet in a batch.
+CAPTIONS = 4
+_PIXELS = CAPTIONS  # the number of their draw, after those of the captions
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """A batch of b photos, of which this process shows m to the towers.
 
-    pixels: uint8 (m, height, width, 3). texts: m captions. match: of all b.
+    pixels: uint8 (m, height, width, 3). texts: CAPTIONS of each of the m, in their order. match: of all b.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -41,12 +44,14 @@ def make_batch(
     """
     rows = order[places.start : places.stop]
     captions = [
-        draw_caption(sayings, row, np.random.default_rng((*seed, place, _CAPTION)))
+        draw_caption(sayings, row, np.random.default_rng((*seed, place, number)))
         for place, row in zip(places, rows, strict=True)
+        for number in range(CAPTIONS)
     ]
     shown = [
         augmented(photos.pixels[row], np.random.default_rng((*seed, place, _PIXELS)))
         for place, row in zip(places[share], rows[share], strict=True)
     ]
-    texts = tuple(caption.text for caption in captions[share])
+    first, last, _ = share.indices(len(rows))
+    texts = tuple(caption.text for caption in captions[first * CAPTIONS : last * CAPTIONS])
     return Batch(np.stack(shown), texts, match_captions(captions, sayings.truth[rows]))

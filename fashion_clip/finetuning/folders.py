@@ -45,8 +45,9 @@ def write_model(model: "CLIPModel", base: Path, folder: Path) -> None:
 
 def _save(model: Any, folder: Path) -> None:
     """Without transformers' progress bar: there is one file to write."""
-    from transformers.utils import logging
+    from transformers import utils
 
+    logging: Any = utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""Which captions of a batch are true of which of its photos: more than each of its own.
+"""Which captions of a batch are true of which of its photos, and against which others each is told apart.
 
 With 60 photos of 128 "Apparel", plain contrastive learning would push 59 of them away from a caption that is
 true of them. Here truth says what belongs together, as in Yang et al., "Unified Contrastive Learning in
@@ -22,15 +22,17 @@ class Match:
     positive: bool (b, u), the text is true of the photo; one at least in every row and every column.
     counted: bool (b, u), it is known whether it is true.
     first: int64 (u,), the caption that brings each text first.
+    kinds: int64 (u,), equal where two texts answer the same question: of one attribute, joined, or names.
     """
 
     positive: npt.NDArray[np.bool_]
     counted: npt.NDArray[np.bool_]
     first: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int64]
 
 
 def match_captions(captions: Sequence[Caption], truth: npt.NDArray[np.int64]) -> Match:
-    """Compare b captions with the truth of their photos, int64 (b, columns) as in Sayings.
+    """Compare c captions with the truth of the photos they were drawn of, int64 (b, columns) as in Sayings.
 
     A text that stands for several things, such as a label of two attributes, is true where one of them is.
     """
@@ -46,4 +48,6 @@ def match_captions(captions: Sequence[Caption], truth: npt.NDArray[np.int64]) ->
     starts = np.searchsorted(text[by_text], np.arange(len(first)))
     positive = np.logical_or.reduceat(true[:, by_text], starts, axis=1)
     denied = np.logical_and.reduceat(false[:, by_text], starts, axis=1)
-    return Match(positive, positive | denied, first.astype(np.int64))
+    asked = demands[first] != ANY
+    kinds = np.where(asked.sum(axis=1) > 1, asked.shape[1], asked.argmax(axis=1))
+    return Match(positive, positive | denied, first, kinds)

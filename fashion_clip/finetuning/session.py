@@ -161,13 +161,16 @@ def _loss(session: Session, batch: Batch) -> torch.Tensor:
     number = {text: place for place, text in enumerate(texts)}
     features = [output.image_embeds, output.text_embeds[[number[text] for text in batch.texts]]]
     if accelerator.num_processes > 1:
-        start = accelerator.process_index * len(batch.texts)
-        features = [with_others(own, accelerator.gather(own.detach()), start) for own in features]
-    positive, counted, first = (
-        torch.from_numpy(part).to(device) for part in (match.positive, match.counted, match.first)
+        features = [
+            with_others(own, accelerator.gather(own.detach()), accelerator.process_index * len(own))
+            for own in features
+        ]
+    positive, counted, first, kinds = (
+        torch.from_numpy(part).to(device)
+        for part in (match.positive, match.counted, match.first, match.kinds)
     )
     scale = session.clip.logit_scale.exp()
-    return contrastive_loss(features[0], features[1][first], scale, positive, counted)
+    return contrastive_loss(features[0], features[1][first], scale, positive, counted, kinds)
 
 
 def _pixel_values(pixels: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:

@@ -11,22 +11,26 @@ import pytest
 
 from cli.main import main
 from tests.catalogue_fixtures import (
+    _misled_files,
     _tagged_files,
     catalogue,
     clean_environment,
     empty_catalogue,
     engine,
+    misled,
     other_model,
     prefect_api,
     tagged,
 )
 
 __all__ = [
+    "_misled_files",
     "_tagged_files",
     "catalogue",
     "clean_environment",
     "empty_catalogue",
     "engine",
+    "misled",
     "other_model",
     "prefect_api",
     "tagged",

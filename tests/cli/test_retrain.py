@@ -5,43 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
-from tests.catalogue_fixtures import (
-    DEMO_MODEL,
-    DEMO_PHOTOS,
-    contents_of,
-    misleading_taxonomy,
-    put_photos,
-    rows,
-    write_truth,
-)
+from tests.catalogue_fixtures import Misled, contents_of, rows
 from tests.cli.conftest import Finished
 
 Run = Callable[..., Finished]
 
-pytestmark = pytest.mark.usefixtures("catalogue", "prefect_api")
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
-@pytest.fixture
-def told(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue labelled by misleading prompts, with truth; its folder of photos."""
-    monkeypatch.setenv("FASHION_CLIP_MODELS_DIR", str(tmp_path / "models"))
-    put_photos(tmp_path / "photos", 0, len(DEMO_PHOTOS))
-    taxonomy = misleading_taxonomy(tmp_path)
-    assert run("tag", tmp_path / "photos", "--model", DEMO_MODEL, "--taxonomy", taxonomy).code == 0
-    assert run("truth", "import", write_truth(tmp_path / "truth.csv", DEMO_PHOTOS)).code == 0
-    return tmp_path / "photos"
-
-
-def test_from_a_proof_to_an_approval_and_back(told: Path, catalogue: Engine, run: Run) -> None:
+def test_from_a_proof_to_an_approval_and_back(misled: Misled, run: Run) -> None:
     served = "SELECT uri, label FROM catalog_labels ORDER BY uri"
-    before = rows(catalogue, served)
+    before = rows(misled.engine, served)
     ended = run("retrain", "--rung", "head", "--reason", "bags are shirts")
     assert ended.code == 0, ended.err
     assert "head: better: the accuracy of articleType rises from" in ended.out
     assert "waits for a person: fashion-clip models approve" in ended.out
-    assert rows(catalogue, served) == before
+    assert rows(misled.engine, served) == before
     listed = run("models", "list")
     assert listed.code == 0
     assert [line.split()[1] for line in listed.out.splitlines()[1:]] == ["challenger", "champion"]
@@ -49,7 +29,7 @@ def test_from_a_proof_to_an_approval_and_back(told: Path, catalogue: Engine, run
     approved = run("models", "approve", challenger, "--reason", "looked at it")
     assert approved.code == 0, approved.err
     assert f"model {challenger} is served; 300 pictures were labelled" in approved.out
-    after = rows(catalogue, served)
+    after = rows(misled.engine, served)
     assert after != before
     shown = run("models", "show", challenger[-6:]).out
     assert "approved" in shown
@@ -57,27 +37,27 @@ def test_from_a_proof_to_an_approval_and_back(told: Path, catalogue: Engine, run
     back = run("models", "rollback")
     assert back.code == 0, back.err
     assert f"model {champion} is served; 0 pictures were labelled" in back.out
-    assert rows(catalogue, served) == before
+    assert rows(misled.engine, served) == before
     assert run("models", "promote", challenger).code == 0
-    assert rows(catalogue, served) == after
+    assert rows(misled.engine, served) == after
     assert f"model {challenger} is served already" in run("models", "promote", challenger).out
-    history = rows(catalogue, "SELECT outcome, reason FROM retraining_history")
+    history = rows(misled.engine, "SELECT outcome, reason FROM retraining_history")
     assert history == [("promoted", "bags are shirts")]
 
 
-def test_yes_asks_nobody_and_json_tells_all(told: Path, catalogue: Engine, run: Run) -> None:
+def test_yes_asks_nobody_and_json_tells_all(misled: Misled, run: Run) -> None:
     ended = run("retrain", "--rung", "head", "--yes", "--json")
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     assert (found["outcome"], [gate["rung"] for gate in found["gates"]]) == ("promoted", ["head"])
     gain = found["gates"][0]["checks"][0]
     assert (gain["kind"], gain["attribute"], gain["passed"]) == ("gain", "articleType", True)
-    assert rows(catalogue, "SELECT version FROM model_history WHERE role = 'champion'") == [
+    assert rows(misled.engine, "SELECT version FROM model_history WHERE role = 'champion'") == [
         (found["challenger"],)
     ]
 
 
-def test_a_rejected_challenger_stays_out(told: Path, catalogue: Engine, run: Run) -> None:
+def test_a_rejected_challenger_stays_out(misled: Misled, run: Run) -> None:
     assert run("retrain", "--rung", "head").code == 0
     challenger = json.loads(run("models", "list", "--json").out)[0]["version"]
     ended = run("models", "reject", challenger, "--reason", "not now")
@@ -90,16 +70,14 @@ def test_a_rejected_challenger_stays_out(told: Path, catalogue: Engine, run: Run
     assert run("retrain", "--rung", "head", "--dry-run").code == 0
 
 
-def test_a_folder_is_registered_and_promoted(
-    told: Path, catalogue: Engine, run: Run, other_model: Path
-) -> None:
+def test_a_folder_is_registered_and_promoted(misled: Misled, run: Run, other_model: Path) -> None:
     ended = run("models", "promote", other_model)
     assert ended.code == 0, ended.err
     [(version, rung, checkpoint)] = rows(
-        catalogue, "SELECT version, rung, checkpoint FROM model_history WHERE role = 'champion'"
+        misled.engine, "SELECT version, rung, checkpoint FROM model_history WHERE role = 'champion'"
     )
     assert (rung, checkpoint) == ("trained", f"registry:{version}")
-    assert rows(catalogue, "SELECT COUNT(*) FROM catalog_labels") == [(300,)]
+    assert rows(misled.engine, "SELECT COUNT(*) FROM catalog_labels") == [(300,)]
 
 
 @pytest.mark.parametrize(
@@ -113,21 +91,22 @@ def test_a_folder_is_registered_and_promoted(
         ),
         (("models", "promote", "./nowhere"), "no such folder"),
         (("models", "show", "nobody"), "no such model is registered"),
-        (("models", "approve", "demo"), "never met a gate"),
+        (("models", "approve", "fashion-mnist"), "never met a gate"),
         (("models", "rollback"), "there is no former model to go back to"),
     ],
 )
 def test_what_cannot_be_is_told_and_changes_nothing(
-    told: Path, catalogue: Engine, run: Run, arguments: tuple[str, ...], error: str
+    misled: Misled, run: Run, arguments: tuple[str, ...], error: str
 ) -> None:
-    before = contents_of(catalogue)
+    before = contents_of(misled.engine)
     ended = run(*arguments)
     assert ended.code == 2
     assert error in ended.err
     assert len(ended.err.splitlines()) == 1
-    assert contents_of(catalogue) == before
+    assert contents_of(misled.engine) == before
 
 
+@pytest.mark.usefixtures("catalogue")
 @pytest.mark.parametrize("arguments", [("retrain",), ("models", "rollback"), ("models", "promote", "x")])
 def test_an_empty_catalogue_says_what_to_do(run: Run, arguments: tuple[str, ...]) -> None:
     ended = run(*arguments)

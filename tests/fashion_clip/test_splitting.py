@@ -29,7 +29,8 @@ def at_cosine(vector: npt.NDArray[np.float32], cosine: float) -> npt.NDArray[np.
     across = np.roll(vector, 1).astype(np.float64)
     across -= (across @ vector) * vector
     across /= np.linalg.norm(across)
-    return unit(cosine * vector + np.sqrt(1 - cosine**2) * across[None])[0]
+    [other] = unit(cosine * vector + np.sqrt(1 - cosine**2) * across[None])
+    return np.asarray(other)
 
 
 def partition(numbers: npt.NDArray[np.int64]) -> set[frozenset[int]]:

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.catalogue_fixtures import (
+    _misled_files,
     catalogue,
     clean_environment,
     empty_catalogue,
     engine,
+    misled,
     model_copy,
     other_model,
     postgres_catalogue,
@@ -19,10 +21,12 @@ from tests.catalogue_fixtures import (
 from tests.servers.postgres import PostgresServer
 
 __all__ = [
+    "_misled_files",
     "catalogue",
     "clean_environment",
     "empty_catalogue",
     "engine",
+    "misled",
     "model_copy",
     "other_model",
     "postgres_server",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fashion_clip.finetuning.augmentation import augmented
-from fashion_clip.finetuning.batches import Batch, make_batch
+from fashion_clip.finetuning.batches import CAPTIONS, Batch, make_batch
 from fashion_clip.finetuning.captions import find_sayings
 from tests.fashion_clip.finetuning.demo_pairs import DEMO, demo_photos
 
@@ -40,7 +40,9 @@ def test_photos_are_moved_and_mirrored() -> None:
 def test_a_place_is_the_same_in_any_batch() -> None:
     whole, part = batch(range(0, 40)), batch(range(10, 30))
     np.testing.assert_array_equal(whole.pixels[10:30], part.pixels)
-    assert whole.texts[10:30] == part.texts
+    assert len(whole.texts) == 40 * CAPTIONS
+    assert whole.texts[10 * CAPTIONS : 30 * CAPTIONS] == part.texts
+    assert whole.texts[:CAPTIONS] != whole.texts[CAPTIONS : 2 * CAPTIONS]
     shift_of(whole.pixels[0], PHOTOS.pixels[39])  # as the order has it
 
 

@@ -29,6 +29,7 @@ def test_a_caption_belongs_to_all_of_whom_it_is_true() -> None:
         "white": [1, 3],
         "white clothing": [1],
     }
+    assert match.kinds.tolist() == [2, 1, 0, 1, 3]  # a name, two colours, a kind, two things joined
     unknown = {text: np.flatnonzero(~match.counted[:, place]).tolist() for place, text in enumerate(texts)}
     assert unknown == {
         "a name": [],
