@@ -103,12 +103,25 @@ def reject(
 
 
 @app.command("reembed")
-def reembed(context: typer.Context, version: Name, as_json: Json = False) -> None:
-    """Make the embeddings of a version with towers of its own, and serve it when all are there."""
+def reembed(
+    context: typer.Context,
+    version: Annotated[
+        str | None, typer.Argument(help="A version with towers of its own; left out, the champion anew.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Embed all photos for a version, or anew for the champion, and serve it when all are there.
+
+    Anew: where a library or the hardware has changed the vectors that the
+    champion gives, so that new ones must not be mixed with those there are.
+    """
     from tasks.catalog.versions import find
     from tasks.environment import catalogue
+    from tasks.promotion import made_anew
 
-    _promote(context, find(catalogue(), version).version, as_json)
+    engine = catalogue()
+    found = made_anew(engine) if version is None else find(engine, version).version
+    _promote(context, found, as_json)
 
 
 def _promote(context: typer.Context, version: str, as_json: bool) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEXT_BATCH = 32
-# Counted up with any change that gives other embeddings for the same weights, so that stored ones are remade.
+# Counted up with any change that gives other embeddings for the same weights, so that stored ones are remade;
+# by a catalogue where a library or the hardware has changed them.
 GENERATION = 1
 
 # What changes the function of a tower without showing in its tensors.
@@ -43,7 +44,8 @@ class ClipEncoder:
     identity: sha256 (64 hex digits) of all that decides an image's embedding; the same for every copy of the
         weights, whatever its folder, the precision it is stored in, and the runtime and device it runs on.
     text_identity: the same for text: its tower, the logit scale and the tokenizer.
-    precision, decode: what the image tower multiplies in, and how photos become pixels; in the identity.
+    precision, decode, generation: what the image tower multiplies in, how photos become pixels, and how often
+        embeddings were made anew although the weights are the same; in the identity.
     dimension: the length of an embedding.
     context_length: how many tokens of a text are read, begin and end marks included.
     logit_scale: what a cosine is multiplied by before the softmax (the inverse temperature, commonly 100).
@@ -52,14 +54,20 @@ class ClipEncoder:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str, runtime: Runtime, precision: Precision, decode: Decode
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        runtime: Runtime,
+        precision: Precision,
+        decode: Decode,
+        generation: int = GENERATION,
     ):
         model: Any = checkpoint.model
         self.name, self.folder = checkpoint.name, checkpoint.folder
         self.preprocessing = replace(checkpoint.preprocessing, scaled=decode == "scaled")
-        self.precision, self.decode = precision, decode
+        self.precision, self.decode, self.generation = precision, decode, generation
         self._tokenizer = _plain_tokenizer(checkpoint.tokenizer)
-        self.identity = _image_identity(checkpoint, precision, decode)
+        self.identity = _image_identity(checkpoint, precision, decode, generation)
         self.text_identity = _text_identity(checkpoint, self._tokenizer)
         self.dimension: int = model.visual_projection.out_features
         self.context_length: int = model.config.text_config.max_position_embeddings
@@ -126,6 +134,7 @@ def load_encoder(
     runtime: Runtime = "auto",
     precision: Precision | Literal["auto"] = "auto",
     decode: Decode = "scaled",
+    generation: int = GENERATION,
 ) -> ClipEncoder:
     """Load a folder or hub model onto the device asked for, else a GPU where there is one, else the CPU.
 
@@ -140,6 +149,7 @@ def load_encoder(
         runtime,
         best_precision(chosen) if precision == "auto" else precision,
         decode,
+        generation,
     )
 
 
@@ -181,10 +191,10 @@ def _plain_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> Tokenizer:
     return plain
 
 
-def _image_identity(checkpoint: Checkpoint, precision: Precision, decode: Decode) -> str:
+def _image_identity(checkpoint: Checkpoint, precision: Precision, decode: Decode, generation: int) -> str:
     header = {
         "kind": "image",
-        "generation": GENERATION,
+        "generation": generation,
         "decode": decode,
         "precision": precision,
         "preprocessing": checkpoint.preprocessing.as_dict(),

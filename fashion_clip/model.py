@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fashion_clip.calibration import Calibration
-from fashion_clip.encoder import ClipEncoder, load_encoder
+from fashion_clip.encoder import GENERATION, ClipEncoder, load_encoder
 from fashion_clip.head_file import LearnedHeads
 from fashion_clip.labeller import Labeller
 from fashion_clip.model_folder import read_calibration, read_learned
@@ -34,11 +34,12 @@ def load_model(
     runtime: Runtime = "auto",
     precision: Precision | Literal["auto"] = "auto",
     decode: Decode = "scaled",
+    generation: int = GENERATION,
 ) -> Model:
     """Load a folder or hub model, with the heads and the calibration that a folder of this program has.
 
     Raises CheckpointError and UsageError as load_encoder does.
     """
-    encoder = load_encoder(name, runtime=runtime, precision=precision, decode=decode)
+    encoder = load_encoder(name, None, runtime, precision, decode, generation)
     learned = read_learned(encoder.folder, encoder.dimension)
     return Model(encoder, learned, read_calibration(encoder.folder))

@@ -88,14 +88,15 @@ def _pictures(evaluated: Evaluated, evaluation: Evaluation) -> list[str]:
     parts = []
     for said in evaluation.predictions:
         parts.append(f"## {cell(said.attribute)}")
-        parts.append(_picture(f"confidence and accuracy of {said.attribute}", reliability(said)))
+        parts.append(picture_of(f"confidence and accuracy of {said.attribute}", reliability(said)))
         if (said.truth >= 0).any():
             matrix = confusion_matrix(said, parents.get(said.attribute))
-            parts.append(_picture(f"confusion of {said.attribute}", matrix))
+            parts.append(picture_of(f"confusion of {said.attribute}", matrix))
     return parts
 
 
-def _picture(name: str, figure: "Figure") -> str:
+def picture_of(name: str, figure: "Figure") -> str:
+    """A figure as Markdown, in few colours, its bytes in a data: address."""
     from fashion_clip.plots.style import to_png
 
     out = BytesIO()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fashion_clip.verdict import Check, Kind, Verdict, reason
+from tasks.evaluation_artifact import picture_of
 from tasks.summary import cell
 
 MOST_REASONS = 20
@@ -17,7 +18,9 @@ _WORDS = {Kind.LABEL: ("label", "labels")}
 
 
 def markdown(verdict: Verdict) -> str:
-    """The artifact's text, short: labels are counted, and named only where they reject."""
+    """The artifact's text, short: labels are counted, and named only where they reject; and a picture."""
+    from fashion_clip.plots.gate import gate
+
     rejecting = [check for check in verdict.failed if check.kind is not Kind.GAIN]
     parts = [
         f"# {'Better' if verdict.passed else 'Rejected'}",
@@ -25,6 +28,7 @@ def markdown(verdict: Verdict) -> str:
         _attributes(verdict),
         _reasons(rejecting, verdict.level),
         _passed(verdict),
+        picture_of("gains and losses with their intervals", gate(verdict)) if verdict.checks else "",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -10,7 +10,7 @@ from tasks import registry
 from tasks.catalog import versions
 from tasks.catalog.models import REGISTERED
 from tasks.catalog.versions import Made
-from tasks.serving import checkpoint_name, facts_of, load_like, require_served
+from tasks.serving import checkpoint_name, facts_of, load_like, next_generation, require_served
 
 
 def version_for(engine: Engine, model: str) -> str:
@@ -40,6 +40,13 @@ def version_for(engine: Engine, model: str) -> str:
     )
     facts = replace(facts, checkpoint=REGISTERED + facts.version, digest=digest)
     return versions.register(engine, facts, Made("trained", None, {"from": checkpoint_name(model)}))
+
+
+def made_anew(engine: Engine) -> str:
+    """The champion as a version whose embeddings are made anew, since they have changed on this machine."""
+    served = require_served(engine)
+    made = Made("reembed", served.model_version, {"why": "the same weights give other vectors here"})
+    return versions.register(engine, next_generation(served), made)
 
 
 def _is_model(name: str) -> bool:

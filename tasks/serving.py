@@ -19,6 +19,8 @@ from tasks.catalog.models import LabelSet, ModelFacts
 from tasks.catalog.tables import CANDIDATES
 from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
+FIRST_GENERATION = 1  # of embeddings, see fashion_clip.encoder; that one is heavy to import
+
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
     from fashion_clip.head_file import LearnedHeads
@@ -128,6 +130,7 @@ def load_chosen_model(model: str | None) -> "Model":
         chosen.runtime,
         automatic_precision(chosen.runtime) if chosen.precision == "auto" else chosen.precision,
         "scaled" if chosen.decode == "auto" else chosen.decode,
+        FIRST_GENERATION,
     )
 
 
@@ -141,6 +144,14 @@ def scored(labeller: "Labeller", vectors: npt.NDArray[np.float32]) -> "dict[str,
     from fashion_clip.labeller import label
 
     return label(labeller, vectors, CANDIDATES)
+
+
+def next_generation(label_set: LabelSet) -> ModelFacts:
+    """The label set's model, as one whose embeddings are to be made anew here and now."""
+    name = _registered_folder(label_set) or label_set.checkpoint
+    anew = _model_of(replace(label_set, generation=label_set.generation + 1), name)
+    facts = facts_of(replace(anew, calibration=label_set.calibration))
+    return replace(facts, checkpoint=label_set.checkpoint, digest=label_set.digest)
 
 
 def labeller_for(model: "Model", taxonomy: Taxonomy) -> "Labeller":
@@ -168,6 +179,7 @@ def facts_of(model: "Model") -> ModelFacts:
         encoder.decode,
         model.calibration,
         model.learned.version if model.learned else None,
+        generation=encoder.generation,
     )
 
 
@@ -179,14 +191,14 @@ def _registered_folder(label_set: LabelSet) -> str | None:
 
 def _model_of(label_set: LabelSet, name: str) -> "Model":
     """The checkpoint, run so that its vectors go with the label set's."""
-    return _model(name, settings().runtime, label_set.precision, label_set.decode)
+    return _model(name, settings().runtime, label_set.precision, label_set.decode, label_set.generation)
 
 
 @lru_cache(maxsize=2)
-def _model(name: str, runtime: Runtime, precision: Precision, decode: Decode) -> "Model":
+def _model(name: str, runtime: Runtime, precision: Precision, decode: Decode, generation: int) -> "Model":
     from fashion_clip import model  # torch and transformers: only where there is work
 
-    return model.load_model(name, runtime, precision, decode)
+    return model.load_model(name, runtime, precision, decode, generation)
 
 
 @lru_cache(maxsize=2)

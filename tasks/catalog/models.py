@@ -35,8 +35,8 @@ class ModelFacts:
     """What identifies a model: two checkpoints with equal facts give equal answers.
 
     checkpoint: a hub name, a folder, or registry:VERSION for a folder of MODELS_DIR, and then digest is that
-    folder's. precision and decode are part of the encoder's identity and cannot be read from it. head: the
-    version of the learned heads, None for zero-shot.
+    folder's. precision, decode and generation are part of the encoder's identity and cannot be read from it.
+    head: the version of the learned heads, None for zero-shot.
     """
 
     checkpoint: str
@@ -48,6 +48,7 @@ class ModelFacts:
     calibration: Calibration | None = None
     head: str | None = None
     digest: str | None = None
+    generation: int = 1
 
     @property
     def fingerprint(self) -> str:
@@ -75,6 +76,7 @@ class LabelSet:
     dimension: int
     precision: Precision
     decode: Decode
+    generation: int
     model_version: str
     fingerprint: str
     checkpoint: str
@@ -213,6 +215,7 @@ def register(
         "created_at": now,
         "precision": model.precision,
         "decode": model.decode,
+        "generation": model.generation,
     }
     insert_or_nothing(connection, encoders, [encoder])
     of_model = encoders.c.identity == model.encoder_identity
@@ -264,8 +267,8 @@ def _load(connection: Connection, label_set_id: int) -> LabelSet:
     row = connection.execute(
         text(
             "SELECT s.label_set_id, m.encoder_id, e.identity AS encoder_identity, e.dimension,"
-            " e.precision, e.decode, m.version AS model_version, m.fingerprint, m.checkpoint, m.digest,"
-            " m.calibration, t.document"
+            " e.precision, e.decode, e.generation, m.version AS model_version, m.fingerprint, m.checkpoint,"
+            " m.digest, m.calibration, t.document"
             " FROM label_sets s"
             " JOIN model_versions m ON m.model_version_id = s.model_version_id"
             " JOIN encoders e ON e.encoder_id = m.encoder_id"

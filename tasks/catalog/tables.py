@@ -189,6 +189,7 @@ encoders = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("precision", Text, nullable=False, server_default="float32"),
     Column("decode", Text, nullable=False, server_default="exact"),
+    Column("generation", Integer, nullable=False, server_default="1"),
 )
 
 # What an encoder made of the photos that come with this program when it was first used: float16, as bytes.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogue_fixtures import Misled, contents_of, rows
+from tests.catalogue_fixtures import DEMO_PHOTOS, Misled, contents_of, put_photos, rows
 from tests.cli.conftest import Finished
 
 Run = Callable[..., Finished]
@@ -78,6 +78,38 @@ def test_a_folder_is_registered_and_promoted(misled: Misled, run: Run, other_mod
     )
     assert (rung, checkpoint) == ("trained", f"registry:{version}")
     assert rows(misled.engine, "SELECT COUNT(*) FROM catalog_labels") == [(300,)]
+
+
+def test_embeddings_are_made_anew_where_they_have_changed(
+    misled: Misled, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library gives other vectors of late: a night refuses to mix them and names the command."""
+    from fashion_clip.encoder import ClipEncoder
+
+    more = misled.models.parent / "more"
+    put_photos(more, 0, 1)
+    (more / "first.png").write_bytes(DEMO_PHOTOS[1].read_bytes() + b"?")
+    assert run("tag", more).code == 0
+    served = "SELECT uri, label FROM catalog_labels ORDER BY uri"
+    before = rows(misled.engine, served)
+
+    plain = ClipEncoder.encode_pixels
+    monkeypatch.setattr(
+        ClipEncoder, "encode_pixels", lambda self, pixels: plain(self, pixels)[:, ::-1].copy()
+    )
+    (more / "new.png").write_bytes(DEMO_PHOTOS[1].read_bytes() + b"!")
+    drifted = run("tag", more)
+    assert drifted.code == 1
+    assert "fashion-clip models reembed" in drifted.err
+    ended = run("models", "reembed")
+    assert ended.code == 0, ended.err
+    [(version, rung)] = rows(misled.engine, "SELECT version, rung FROM model_history WHERE role = 'champion'")
+    assert rung == "reembed"
+    assert f"model {version} is served; 301 pictures were labelled" in ended.out
+    assert rows(misled.engine, served) != before  # of vectors turned round
+    assert run("tag", more).code == 0
+    kinds = rows(misled.engine, "SELECT COUNT(*) FROM embeddings GROUP BY encoder_id ORDER BY 1")
+    assert kinds == [(301,), (302,)]
 
 
 @pytest.mark.parametrize(

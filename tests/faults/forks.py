@@ -16,11 +16,14 @@ def load_once() -> None:
 
     torch.set_num_threads(1)
     os.environ |= {"FASHION_CLIP_RUNTIME": "torch", "FASHION_CLIP_PRECISION": "float32"}
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = (
+        "1"  # a fork that loads another model may start no threads for it
+    )
     from fashion_clip.taxonomy import load_taxonomy
     from tasks import serving
 
     encoder = serving.load_chosen_model(DEMO_MODEL).encoder
-    serving._heads(encoder, load_taxonomy("demo"))
+    serving._heads(encoder, None, load_taxonomy("demo"))
 
 
 def fork(body: Callable[[], None], variables: Mapping[str, str]) -> int:

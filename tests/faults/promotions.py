@@ -82,8 +82,10 @@ def kill_promotions(url: str, folder: Path, kills: int, seed: int = 0) -> Outcom
         longest = _undisturbed(scene, body, 0)
         number = 1
         while struck[name] < kills and number < 6 * kills:
-            killed = _killed_after(scene, partial(body, number), draw.uniform(0.0, longest))
-            struck[name] += killed
+            code = _killed_after(scene, partial(body, number), draw.uniform(0.0, longest))
+            struck[name] += code == -signal.SIGKILL
+            if code not in (0, -signal.SIGKILL):
+                problems.append(f"{name} {number}: a process ended with an error, unkilled")
             problems += [f"{name} {number}: {problem}" for problem in _problems(scene)]
             number += 1
         if _run(scene, partial(body, number)) != 0:
@@ -195,16 +197,14 @@ def _undisturbed(scene: Scene, body: Callable[[int], object], number: int) -> fl
     return time.monotonic() - began
 
 
-def _killed_after(scene: Scene, body: Callable[[], object], seconds: float) -> bool:
+def _killed_after(scene: Scene, body: Callable[[], object], seconds: float) -> int:
+    """How a process ended that is killed after so long, unless it has ended before."""
     pid = fork(partial(_doomed, body), scene.variables)
     time.sleep(seconds)
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    killed = ended(pid) == -signal.SIGKILL
+    os.kill(pid, signal.SIGKILL)  # it is there until somebody asks how it ended
+    code = ended(pid)
     time.sleep(1.2 * LEASE_S)  # until the dead run is taken for dead
-    return killed
+    return code
 
 
 def _problems(scene: Scene) -> list[str]:

@@ -255,7 +255,7 @@ def test_an_upgrade_keeps_every_row_but_the_list_of_work(blank: Engine) -> None:
     for name, kept in ((name, after[name]) for name in after if name in STORY):
         width = len(STORY[name][0])
         assert [row[:width] for row in kept] == [row[:width] for row in before[name]], name
-    assert {row[4:] for row in after["encoders"]} == {("float32", "exact")}
+    assert {row[4:] for row in after["encoders"]} == {("float32", "exact", 1)}
     assert {row[8:] for row in after["model_versions"]} == {(None,) * 4}
     assert {row[12:] for row in after["runs"]} == {(None, None)}
     assert {row[6:] for row in after["shards"]} == {(0, 0, None)}
@@ -453,7 +453,7 @@ def test_the_views_have_the_columns_that_people_query(engine: Engine) -> None:
 def test_one_label_set_is_served_at_most(engine: Engine) -> None:
     run(
         engine,
-        "INSERT INTO encoders VALUES (1, 'e', 4, '2026-01-01', 'float32', 'exact')",
+        "INSERT INTO encoders VALUES (1, 'e', 4, '2026-01-01', 'float32', 'exact', 1)",
         "INSERT INTO model_versions (model_version_id, version, fingerprint, checkpoint, encoder_id, rung,"
         " created_at) VALUES (1, 'm', 'f', 'c', 1, 'zero-shot', '2026-01-01')",
         "INSERT INTO taxonomies VALUES (1, 'v', 't', '{}', '2026-01-01')",

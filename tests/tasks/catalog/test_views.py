@@ -26,7 +26,7 @@ def story(engine: Engine) -> Engine:
     """
 
     statements: list[tuple[str, list[tuple[Any, ...]]]] = [
-        ("encoders", [(1, "e1", 4, day(1), "float32", "exact")]),
+        ("encoders", [(1, "e1", 4, day(1), "float32", "exact", 1)]),
         (
             "model_versions",
             [

@@ -11,6 +11,7 @@ TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     """Adds columns and tables; the models there are, have neither heads nor folders of their own."""
+    op.add_column("encoders", sa.Column("generation", sa.Integer(), nullable=False, server_default="1"))
     for name in ("digest", "head", "made"):
         op.add_column("model_versions", sa.Column(name, sa.Text(), nullable=True))
     op.create_table(
