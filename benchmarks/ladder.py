@@ -1,12 +1,12 @@
-"""What each rung of retraining gains: accuracy in domain, in later years, and on labels kept out of training.
+"""What heads gain: accuracy in domain and in later years, and what learning them takes.
 
-    python -m benchmarks.ladder [--quick] [--towers] [--draws N]
+    python -m benchmarks.ladder [--quick] [--draws N]
 
 The small trained model, which saw photos up to 2011, learns from photos of 2012; the raw label names are its
 prompts. Products are numbered as they came: the newest NEWEST of 2012 judge, truth is drawn from the others,
 and all photos from 2013 on are the later years. Beside each rung stand scikit-learn's LogisticRegression (C =
-1) and a plain linear probe (the same without regularisation, from 0) on the same embeddings. --towers adds
-fine-tuning of both towers, with and without interpolation, and a head on top: half an hour on two cores.
+1) and a plain linear probe (the same without regularisation, from 0) on the same embeddings. The rungs that
+move the towers are measured by `benchmarks.ladder_towers`.
 """
 
 import time
@@ -27,8 +27,6 @@ from fashion_clip.scoring import Head
 YEAR, LATER = ("2012",), ("2013", "2014", "2015", "2016", "2017", "2018", "2019")
 NEWEST = 1_400
 AMOUNTS = (50, 500, 5_000)
-KEPT_OUT = 0.1  # of the labels of an attribute that has ALPHABET of them
-ALPHABET = 20
 MARGIN = 0.005
 
 Rows = npt.NDArray[np.intp]
@@ -49,7 +47,6 @@ def main() -> None:
     """Prints a table an amount of truth, and one of the towers if asked for."""
     parser = arguments(__doc__)
     parser.add_argument("--draws", type=int, default=10, help="of the truth, for the small amounts")
-    parser.add_argument("--towers", action="store_true", help="fine-tune too")
     options = parser.parse_args()
     print(machine())
     scene = scene_of(options.shared)

@@ -64,8 +64,9 @@ class Session:
 
 def open_session(checkpoint: Checkpoint, settings: FineTuning) -> Session:
     """Copy the model onto this process's device; under torchrun one of several."""
-    precision = best_precision(str(PartialState().device))
-    accelerator = Accelerator(mixed_precision="bf16" if precision == "bfloat16" else "no")
+    cpu = not torch.accelerator.is_available()  # unless told so accelerate finds no other processes on CPUs
+    precision = best_precision(str(PartialState(cpu=cpu).device))
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bfloat16" else "no")
     bare = tunable(checkpoint, settings)
     moving = {name: weight for name, weight in bare.named_parameters() if weight.requires_grad}
     model = accelerator.prepare(bare)
