@@ -1,6 +1,5 @@
 """`fashion-clip models`: which models there are, what is known of them, and which one is served."""
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,7 +94,7 @@ def reject(
 ) -> None:
     """Reject a challenger that passed the gate; the champion is served on."""
     found = _decide(version, approved=False, reason=reason)
-    _closed("rejected", found)
+    _closed("declined", found)
     if as_json:
         print_json({"version": found, "decision": "rejected"})
     else:
@@ -143,10 +142,11 @@ def _promote(context: typer.Context, version: str, as_json: bool) -> None:
 def _decide(version: str, approved: bool, reason: str) -> str:
     from tasks.catalog import retrainings, versions
     from tasks.environment import catalogue
+    from tasks.truth import person
 
     engine = catalogue()
     found = versions.find(engine, version)
-    said = retrainings.decide(engine, found.version, approved, getpass.getuser(), reason)
+    said = retrainings.decide(engine, found.version, approved, person(), reason)
     if said.approved != approved:
         word = "approved" if said.approved else "rejected"
         raise UsageError(
@@ -159,10 +159,9 @@ def _decide(version: str, approved: bool, reason: str) -> str:
 def _closed(outcome: str, version: str) -> None:
     from tasks.catalog import retrainings
     from tasks.environment import catalogue
+    from tasks.truth import person
 
-    found = retrainings.waiting(catalogue())
-    if found is not None and found[1].challenger == version:
-        retrainings.close(catalogue(), found[0].retraining_id, outcome, found[1].verdict.sentence)
+    retrainings.close_of(catalogue(), version, outcome, f"{outcome} by {person()}")
 
 
 def _row(one: "Version") -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """The gate: whether a challenger replaces the champion, told by what both said of the same products.
 
-It errs if it lets a model pass that is no better. It lets one pass only if an exact paired test of the
-primary attribute says so at a level; `error_rate` spends one probability of 5 % over all rungs and all climbs
+It errs if it lets a model pass that is no better. It lets one pass only if a paired test of the primary
+attribute, exact where all products weigh the same, says so at a level; `error_rate` spends one probability of 5 % over all rungs and all climbs
 against one champion, and by the union bound (Bonferroni) that holds whatever truth and predictions the looks
 share. Every other check can only reject, and adds nothing to that probability, whatever its own level is.
+
+Speed is not looked at: a challenger's towers have the champion's architecture, so that it cannot differ.
 """
 
 from collections.abc import Sequence
@@ -17,10 +19,9 @@ from fashion_clip.gate_checks import (
     kept_out_check,
     label_checks,
     loss_check,
-    speed_check,
 )
 from fashion_clip.paired_predictions import Paired, pair_up
-from fashion_clip.paired_tests import Pairs, least_discordant, sign_test
+from fashion_clip.paired_tests import Coins, least_discordant, sign_test
 from fashion_clip.predictions import Predictions
 from fashion_clip.verdict import Kind, Verdict, conclude
 
@@ -34,7 +35,6 @@ class Rules:
     label_margin: the loss of recall that a label may have.
     kept_out_share: what must be left of the champion's accuracy on labels kept out of training.
     calibration_margin: by how much more confidences may err, as expected calibration error.
-    slowdown: how many times as long as the champion it may take.
     """
 
     primary: str
@@ -43,7 +43,6 @@ class Rules:
     label_margin: float = 0.10
     kept_out_share: float = 0.9
     calibration_margin: float = 0.02
-    slowdown: float = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +52,11 @@ class Judged:
     predictions: an attribute each.
     kept_out: an attribute each, of photos of labels that the training of the challenger's tower left out.
     calibrated: the attributes whose confidences are.
-    pictures_per_second: where that was measured, of both models on one machine.
     """
 
     predictions: tuple[Predictions, ...]
     kept_out: tuple[Predictions, ...] = ()
     calibrated: frozenset[str] = frozenset()
-    pictures_per_second: float | None = None
 
 
 def error_rate(climb: int, rungs: int, total: float = 0.05) -> float:
@@ -83,8 +80,9 @@ def error_rate(climb: int, rungs: int, total: float = 0.05) -> float:
 def judge(champion: Judged, challenger: Judged, rules: Rules, level: float) -> Verdict:
     """Whether the challenger is better on the primary attribute, and nowhere too much worse.
 
-    - The primary attribute: one-sided exact McNemar test, a product a draw, at `level`; and the estimated
-      gain is at least `rules.minimum_gain` and above 0.
+    - The primary attribute: one-sided exact McNemar test, a product a draw, at `level` (where weights differ,
+      as many draws as those that tell the two apart are worth); and the estimated gain is at least
+      `rules.minimum_gain` and above 0.
     - Any other vetoes if its estimated loss is beyond the margin and more than chance at the one-sided level
       LENIENT (the same test, not adjusted: vetoing more easily only makes promotion rarer). So do the labels
       kept out of training, if the challenger was judged on any.
@@ -93,7 +91,6 @@ def judge(champion: Judged, challenger: Judged, rules: Rules, level: float) -> V
     - The expected calibration error of an attribute that both have calibrated vetoes if it is larger beyond
       the margin, and by more than chance at LENIENT, adjusted by Holm over the attributes: on few products
       such a difference is mostly noise.
-    - The speed vetoes if it is lower than `rules.slowdown` allows, where both are known.
 
     What passes at a level passes at any larger one. Truth NONE_OF_THEM counts as wrong for both. Too little
     truth is a verdict, not an error.
@@ -118,22 +115,22 @@ def judge(champion: Judged, challenger: Judged, rules: Rules, level: float) -> V
         checks += [kept_out_check(one, rules.kept_out_share) for one in kept_out]
     both_calibrated = [one for one in paired if one.champion.attribute in calibrated]
     checks += calibration_checks(both_calibrated, rules.calibration_margin)
-    if champion.pictures_per_second is not None and challenger.pictures_per_second is not None:
-        speeds = champion.pictures_per_second, challenger.pictures_per_second
-        checks.append(speed_check(*speeds, rules.slowdown))
     return conclude(checks, level, _shortage(primary, rules.primary, level))
 
 
 def _shortage(primary: Sequence[Paired], name: str, level: float) -> str | None:
-    """Where the test could not be at the level even if the challenger won on all that tells the two apart."""
+    """Where the test could not be at the level even if the challenger won on all that tells the two apart.
+
+    What tells them apart is counted as draws of equal weight.
+    """
     needed = least_discordant(level)
     products = len(primary[0].champion.photos) if primary else 0
-    pairs = primary[0].pairs() if primary else Pairs(0, 0, 0)
-    if sign_test(pairs.discordant, 0) <= level:
+    apart = (primary[0].coins() if primary else Coins(0, 0)).discordant
+    if sign_test(apart, 0) <= level:
         return None
     if products < needed:
         return (
             f"only {products} products have truth of {name} that may judge, and at least {needed} are needed"
         )
-    apart = f"only {pairs.discordant:.3g} of {products:,} products of {name} tell the two models apart"
-    return f"{apart}, and at least {needed} are needed"
+    told = f"only {apart:.3g} of {products:,} products of {name} tell the two models apart"
+    return f"{told}, and at least {needed} are needed"

@@ -9,10 +9,11 @@ the plain regression. Starting from the text embeddings keeps a probe of few exa
 zero-shot (Huang and others, LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP, CVPR 2024).
 
 Labels without an example keep their prompts. One bias, common to all of them, gives them together the share
-of photos that a label not seen so far is to be expected in: the number of labels seen once among all examples
-(Good, The population frequencies of species, Biometrika 40, 1953).
+of products that a label not seen so far is to be expected in: the number of labels seen once among all
+products (Good, The population frequencies of species, Biometrika 40, 1953).
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,7 @@ from fashion_clip.calibration import share_of
 from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.scoring import Head, log_softmax
 
-PROMPT_SHARES = (0.0, 0.1, 0.3, 1.0)  # of the prompts' scale, at which rows are held
+PROMPT_SHARES = (1.0, 0.3, 0.1, 0.0)  # of the prompts' scale, at which rows are held; of equals the first
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01)  # the inverse variance of a row's entries about there
 FOLDS = 3
 TRIED_ON = 2_000  # photos at most that shares and penalties are compared on
@@ -68,7 +69,7 @@ def with_learned(prompts: Head, learned: LearnedHead) -> Head:
 
 
 def fit_head(prompts: Head, truths: Truths) -> LearnedHead:
-    """Learns one attribute's head; with the same truth the same one.
+    """Learns one attribute's head; with the same truth the same one, in whatever order it comes.
 
     Truth that no label fits is left out. Sampling weights are not looked at: all truth teaches, however it
     was chosen.
@@ -83,13 +84,18 @@ def fit_head(prompts: Head, truths: Truths) -> LearnedHead:
 
 
 def out_of_fold(prompts: Head, truths: Truths, learned: LearnedHead) -> Floats:
-    """Probabilities, float32 (n, labels), that heads fitted alike without a photo's fold give its labels."""
+    """Probabilities, float32 (n, labels), that heads fitted alike without a photo's fold give its labels.
+
+    n: the photos with a label. Where nothing is left without a fold, they are the prompts'.
+    """
     examples = _examples(prompts, truths)
-    found = np.empty((len(examples.labels), len(prompts.labels)), dtype=np.float32)
+    found = _probabilities(prompts, examples.vectors)
     for training, held in _folds(examples):
         head = with_learned(prompts, _fitted(prompts, training, learned.prompt_share, learned.penalty))
-        found[held] = np.exp(log_softmax(head.logits(examples.vectors[held] @ head.weights.T)))
-    return found
+        found[held] = _probabilities(head, examples.vectors[held])
+    in_order = np.empty_like(found)
+    in_order[examples.places] = found
+    return in_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +103,27 @@ class _Examples:
     vectors: Floats
     labels: Ints  # into the head's
     products: tuple[str, ...]
+    places: npt.NDArray[np.intp]  # among the truths with a label
 
     def rows(self, rows: npt.NDArray[np.intp]) -> "_Examples":
-        return _Examples(self.vectors[rows], self.labels[rows], tuple(self.products[row] for row in rows))
+        products = tuple(self.products[row] for row in rows)
+        return _Examples(self.vectors[rows], self.labels[rows], products, self.places[rows])
 
 
 def _examples(prompts: Head, truths: Truths) -> _Examples:
+    """Sorted by product and content: sums in another order would be rounded to another head."""
     told = truths.rows(np.flatnonzero(truths.truth != NONE_OF_THEM))
     if not len(told.truth):
         raise ValueError(f"no example of attribute {prompts.attribute!r}")
-    return _Examples(told.vectors, told.truth, told.products)
+    digests = [hashlib.sha256(vector.tobytes()).digest() for vector in told.vectors]
+    keys = list(zip(told.products, digests, told.truth.tolist(), strict=True))
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.intp)
+    return _Examples(told.vectors, told.truth, told.products, np.arange(len(keys))).rows(order)
+
+
+def _probabilities(head: Head, vectors: Floats) -> Floats:
+    found: Floats = np.exp(log_softmax(head.logits(vectors @ head.weights.T)))
+    return found
 
 
 def _folds(examples: _Examples) -> Iterator[tuple[_Examples, npt.NDArray[np.intp]]]:
@@ -119,14 +136,17 @@ def _folds(examples: _Examples) -> Iterator[tuple[_Examples, npt.NDArray[np.intp
 
 
 def _chosen(prompts: Head, examples: _Examples) -> tuple[float, float]:
-    """The share and penalty of least held-out loss, one after the other, twice."""
+    """The share and penalty of least held-out loss, one after the other, twice.
+
+    Those nearest the prompts where nothing can be compared: one label tells nothing from anything.
+    """
     tried = examples
     if len(examples.labels) > TRIED_ON:
         order = np.argsort([share_of("head trial", product) for product in examples.products], kind="stable")
         tried = examples.rows(np.sort(order[:TRIED_ON]))
     folds = list(_folds(tried))
-    if not folds:
-        return 1.0, PENALTIES[0]
+    if not folds or len(np.unique(tried.labels)) < 2:
+        return PROMPT_SHARES[0], PENALTIES[0]
     losses: dict[tuple[float, float], float] = {}
 
     def loss(share: float, penalty: float) -> float:
@@ -161,15 +181,17 @@ def _loss(
 
 
 def _fitted(prompts: Head, examples: _Examples, share: float, penalty: float) -> LearnedHead:
-    seen, target, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
+    seen, target = np.unique(examples.labels, return_inverse=True)
     prior = prompts.weights[seen] * (np.float32(share) * prompts.scales[seen, None])
     rows, biases = _regression(examples.vectors, target, prior, penalty)
-    norms = np.maximum(np.linalg.norm(rows, axis=1), np.float32(1e-12))
+    norms = np.linalg.norm(rows, axis=1)
+    # A row that nothing was learned of is the prompt's, with scale 0: rows are of length 1.
+    units = np.where(norms[:, None] > 0, rows / np.maximum(norms, 1e-12)[:, None], prompts.weights[seen])
     scale = float(prompts.scales[0]) * max(share, LEAST_SHARE)
     learned = LearnedHead(
         prompts.attribute,
         tuple(prompts.labels[number] for number in seen),
-        (rows / norms[:, None]).astype(np.float32),
+        units.astype(np.float32),
         norms.astype(np.float32),
         biases,
         prompt_scale=scale,
@@ -177,19 +199,23 @@ def _fitted(prompts: Head, examples: _Examples, share: float, penalty: float) ->
         prompt_share=share,
         penalty=penalty,
     )
-    return replace(learned, prompt_bias=_prompt_bias(prompts, examples, learned, seen, counts))
+    return replace(learned, prompt_bias=_prompt_bias(prompts, examples, learned, seen))
 
 
 def _prompt_bias(
-    prompts: Head, examples: _Examples, learned: LearnedHead, seen: npt.NDArray[np.intp], counts: Ints
+    prompts: Head, examples: _Examples, learned: LearnedHead, seen: npt.NDArray[np.intp]
 ) -> float:
     """At which labels without an example hold together the share that Good and Turing expect of them.
 
-    Where each label has one, as if a label were added like each of them, that is expected once in all.
+    Where each label has one, as if a label were added like each of them, that is expected once in all. A
+    label's products are counted, not their photos. The odds are those of the examples themselves, of which
+    the head is surer than of others: labels without one get rather more than that share.
     """
     from scipy.optimize import brentq
     from scipy.special import expit
 
+    products = sorted(set(zip(examples.labels.tolist(), examples.products, strict=True)))
+    counts = np.unique([label for label, _ in products], return_counts=True)[1]
     unseen = np.setdiff1d(np.arange(len(prompts.labels)), seen)
     once = max(int((counts == 1).sum()), 1) if len(unseen) else len(seen)
     expected = min(once / (counts.sum() + 1), 0.9)

@@ -1,7 +1,6 @@
 """Embeddings to labels and decisions: one piece of code for nights, relabelling, previews and evaluation."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +10,6 @@ from fashion_clip.hierarchy import best_together
 from fashion_clip.scaling import LEAST_DOUBT, corrected
 from fashion_clip.scoring import Decision, Head, TopLabels, log_softmax, ranked, top_labels
 from fashion_clip.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    pass
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,7 +40,7 @@ class Labeller:
 def label(labeller: Labeller, vectors: Floats, k: int = 5) -> dict[str, TopLabels]:
     """Attribute -> the best k labels of vectors (n, dimension) with rows of length 1, and what is decided.
 
-    An attribute that is not calibrated has its labels by similarity, uncalibrated. Calibrated ones are chosen
+    An attribute that is not calibrated has its labels by its head's logits, UNCALIBRATED. Calibrated ones are chosen
     together, so that each label stands below its parent's; the chosen label comes first, then the others by
     confidence. What is unlike the catalogue's photos is accepted in none of them.
     """

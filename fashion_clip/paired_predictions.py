@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fashion_clip.paired_tests import Pairs, count_pairs
+from fashion_clip.paired_tests import Coins, Pairs, count_coins, count_pairs
 from fashion_clip.predictions import NONE_OF_THEM, Predictions
 
 
@@ -26,6 +26,10 @@ class Paired:
         """
         hits = self.champion.hits[rows], self.challenger.hits[rows]
         return count_pairs(*hits, self.champion.weights[rows])
+
+    def coins(self) -> Coins:
+        """What a sign test of the two counts."""
+        return count_coins(self.champion.hits, self.challenger.hits, self.champion.weights)
 
     def rows_of_labels(self) -> dict[str, npt.NDArray[np.intp]]:
         """Label -> the rows of which it is the truth, of each label that has any."""

@@ -22,7 +22,7 @@ _ROUNDING = 1e-3
 _SAMPLE = 2_000  # vectors that tell in which direction all spread the most
 _DIGITS = 2**53  # of a group's number: what a float holds exactly
 
-JUDGE_SHARE = 1 / 3
+JUDGE_SHARE = 1 / 3  # of the groups
 VALIDATION_SHARE = 1 / 4  # of what does not judge
 
 Ints = npt.NDArray[np.int64]
@@ -63,12 +63,7 @@ def groups(products: Sequence[str], contents: Ints, vectors: Floats, near: float
     return _numbers(products, part)
 
 
-def split(
-    groups: Ints,
-    given_at: npt.NDArray[np.float64],
-    judge_share: float = JUDGE_SHARE,
-    validation_share: float = VALIDATION_SHARE,
-) -> Parts:
+def split(groups: Ints, given_at: npt.NDArray[np.float64]) -> Parts:
     """The newest groups judge; of the others some, as good as drawn at random, validate, and the rest trains.
 
     A group is as new as its newest truth; among groups of one age, such as those of a single import, the
@@ -78,15 +73,14 @@ def split(
     Args:
         groups: int (n,), see `groups`.
         given_at: (n,), when the truth of each photo was given, in seconds.
-        judge_share: of the groups, 0..1. validation_share: of those that do not judge, 0..1.
     """
     numbers, group = np.unique(groups, return_inverse=True)
     newest = np.full(len(numbers), -np.inf)
     np.maximum.at(newest, group, given_at)
     by_age = np.lexsort((_lots("judge", numbers), newest))
     judges = np.zeros(len(numbers), dtype=bool)
-    judges[by_age[len(numbers) - round(judge_share * len(numbers)) :]] = True
-    validates = ~judges & (_lots("validation", numbers) < validation_share)
+    judges[by_age[len(numbers) - round(JUDGE_SHARE * len(numbers)) :]] = True
+    validates = ~judges & (_lots("validation", numbers) < VALIDATION_SHARE)
     trains = ~judges & ~validates
     return Parts(*(np.flatnonzero(side[group]) for side in (trains, validates, judges)))
 

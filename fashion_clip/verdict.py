@@ -9,31 +9,30 @@ MOST_REASONS = 3  # that the sentence gives
 
 
 class Kind(StrEnum):
-    """What a check looks at: all are accuracies but the last two."""
+    """What a check looks at: all are accuracies but the last."""
 
     GAIN = "gain"  # of the primary attribute
     ATTRIBUTE = "attribute"  # any other
     LABEL = "label"  # recall of one label
     KEPT_OUT = "kept_out"  # zero-shot, on labels that were kept out of training
     CALIBRATION = "calibration"  # expected calibration error
-    SPEED = "speed"  # pictures a second
 
 
 @dataclass(frozen=True)
 class Check:
     """One comparison; its unit is that of `kind`.
 
-    attribute: None for speed. label: None for all but labels. n: products that judged, 0 for speed.
+    label: None for all but labels. n: products that judged.
     difference: the challenger's less the champion's.
     low, high: what it is between with 95 % probability, that of labels with 95 % all together; None where
         nothing is estimated.
     p_value: one-sided, of gain for the primary attribute, else of loss; those of labels, and of calibration,
-        are adjusted for their number. None for speed.
+        are adjusted for their number.
     limit: the least difference that passes by itself; for calibration the largest.
     """
 
     kind: Kind
-    attribute: str | None
+    attribute: str
     label: str | None
     n: int
     champion: float
@@ -41,7 +40,7 @@ class Check:
     difference: float
     low: float | None
     high: float | None
-    p_value: float | None
+    p_value: float
     limit: float
     passed: bool
 
@@ -112,7 +111,7 @@ def _no_gain(check: Check, level: float) -> str:
     gain = f"the accuracy of {check.attribute} {_moves(check)}"
     if check.difference <= 0:
         return gain
-    if check.p_value is not None and check.p_value > level:
+    if check.p_value > level:
         return f"{gain}, which may be chance (p = {check.p_value:.2g}, at most {level:.2g} is asked)"
     return f"{gain}, and at least {_points(check.limit)} points are asked"
 
@@ -135,26 +134,19 @@ def _miscalibrated(check: Check, _: float) -> str:
     )
 
 
-def _slow(check: Check, _: float) -> str:
-    return (
-        f"it takes {check.challenger:.3g} pictures a second instead of {check.champion:.3g}, and at least "
-        f"{check.champion + check.limit:.3g} are asked"
-    )
-
-
 _REASONS = {
     Kind.GAIN: _no_gain,
     Kind.ATTRIBUTE: _loss,
     Kind.LABEL: _loss,
     Kind.KEPT_OUT: _loss,
     Kind.CALIBRATION: _miscalibrated,
-    Kind.SPEED: _slow,
 }
 
 
 def _urgency(check: Check) -> tuple[int, float]:
-    """What did not gain first, then what lost, the largest loss first."""
-    return list(Kind).index(check.kind), check.difference
+    """What did not gain first, then what lost, the largest loss first; of calibration errors a rise is one."""
+    change = -check.difference if check.kind is Kind.CALIBRATION else check.difference
+    return list(Kind).index(check.kind), change
 
 
 def _joined(reasons: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 from flows.promotion import promote
 from tasks import environment, gate_artifact
 from tasks.catalog import retrainings, runs
-from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Decision, Gate, Retraining
+from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Closed, Decision, Gate, Retraining
 from tasks.ladder import Rung
 from tasks.progress import shown
 from tasks.retraining import (
@@ -25,6 +25,7 @@ from tasks.retraining import (
 )
 from tasks.serving import require_served
 from tasks.settings import settings
+from tasks.tower_rungs import forget_work
 
 
 class Rungs(StrEnum):
@@ -74,14 +75,16 @@ def retrain_model(
     asked = Asked(rung, primary_attribute(engine, champion, attribute), minimum_gain, reason)
     with runs.recorded(engine, FLOW, f"{rung}: {reason}", flow_run.id) as run_id:
         if dry_run:
-            attempt = Retraining(0, champion.model_version, 1, asked)
+            attempt: Retraining | Closed = retrainings.preview(engine, champion.model_version, asked)
         else:
             attempt = begin_retraining(run_id, asked, ignore_cooldown, flow_run.id)
+        if isinstance(attempt, Closed):
+            return Retrained(attempt.outcome, attempt.told, champion.model_version, None, ())
         gates = _climb(attempt, _rungs(rung))
+        forget_work(attempt.champion)
         best = gates[-1]
         if not best.verdict.passed or dry_run:
-            outcome = "previewed" if dry_run else "rejected"
-            return _ended(attempt, outcome, best.verdict.sentence, gates)
+            return _ended(attempt, "previewed" if dry_run else "rejected", best.verdict.sentence, gates)
     if not _wants_word(approval):
         return _promoted(attempt, gates)
     said = _word(attempt, best)
@@ -89,7 +92,7 @@ def retrain_model(
         told = f"{best.challenger} waits for a person: fashion-clip models approve {best.challenger}"
         return Retrained("waiting", told, attempt.champion, best.challenger, gates)
     if not said.approved:
-        return _ended(attempt, "rejected", f"rejected by {said.decided_by}: {said.reason}", gates)
+        return _ended(attempt, "declined", f"rejected by {said.decided_by}: {said.reason}", gates)
     return _promoted(attempt, gates)
 
 
@@ -121,14 +124,15 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
     """What was decided; None where nobody has yet, and nobody can through this run."""
     engine = environment.catalogue()
     assert gate.challenger is not None
-    if (said := retrainings.decision(engine, gate.challenger)) is not None:
+    if (said := retrainings.decision(engine, gate.gate_id)) is not None:
         return said
     retrainings.wait(engine, attempt.retraining_id)
     if deployment.id is None:  # a run without a deployment cannot be resumed
         return None
     form = Word.with_initial_data(description=gate_artifact.markdown(gate.verdict), approve=False)
     seconds = timedelta(days=APPROVAL_DAYS).total_seconds()
-    word = suspend_flow_run(wait_for_input=form, timeout=int(seconds))
+    # With a key of its own, the answer to another gate is none to this one.
+    word = suspend_flow_run(wait_for_input=form, timeout=int(seconds), key=f"gate-{gate.gate_id}")
     return retrainings.decide(engine, gate.challenger, word.approve, "Prefect UI", word.reason)
 
 

@@ -12,7 +12,6 @@ _PASSED = {
     Kind.LABEL: "No loss of recall shown to be beyond {limit:.3g} points in {count}",
     Kind.KEPT_OUT: "Zero-shot on labels kept out of training holds in {count}",
     Kind.CALIBRATION: "Confidences do not err by more than {limit:.3g} points more in {count}",
-    Kind.SPEED: "Fast enough",
 }
 _WORDS = {Kind.LABEL: ("label", "labels")}
 
@@ -51,7 +50,7 @@ def _attributes(verdict: Verdict) -> str:
 
 
 def _row(check: Check) -> list[str]:
-    name = cell(check.attribute or "") + (", kept out of training" if check.kind is Kind.KEPT_OUT else "")
+    name = cell(check.attribute) + (", kept out of training" if check.kind is Kind.KEPT_OUT else "")
     return [
         f"**{name}**" if check.kind is Kind.GAIN else name,
         f"{check.n:,}",
@@ -61,7 +60,7 @@ def _row(check: Check) -> list[str]:
         ""
         if check.low is None or check.high is None
         else f"{100 * check.low:+.1f} to {100 * check.high:+.1f}",
-        "" if check.p_value is None else f"{check.p_value:.2g}",
+        f"{check.p_value:.2g}",
         "" if check.passed else "no gain" if check.kind is Kind.GAIN else "veto",
     ]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version as version_of
+from importlib.metadata import version as code_version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,14 @@ from sqlalchemy import Engine
 
 from fashion_clip.gate import Judged, Rules, judge
 from fashion_clip.labeller import Labeller, label
+from fashion_clip.paired_tests import least_discordant
 from fashion_clip.predictions import Predictions
 from fashion_clip.scoring import Head, top_labels
 from fashion_clip.verdict import Verdict
 from tasks import registry
 from tasks.catalog import versions
 from tasks.catalog.evidence import NOT_KNOWN
-from tasks.catalog.models import REGISTERED
+from tasks.catalog.models import REGISTERED, ModelFacts
 from tasks.catalog.versions import Made
 from tasks.ladder import Challenger, Floats, Rows, Rung, Stage
 from tasks.serving import facts_of, labeller_for
@@ -33,41 +34,68 @@ def judged(stage: Stage, challenger: Challenger, rules: Rules, level: float) -> 
     return judge(champion, other, rules, level)
 
 
-def register(engine: Engine, stage: Stage, challenger: Challenger, seed: int) -> str:
-    """Keeps a challenger: its folder first, then its version; returns its name. Safe to repeat.
+def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:
+    """The verdict that any challenger would get where too little truth judges; None if there is enough."""
+    products = 0
+    if (told := stage.evidence.told.get(rules.primary)) is not None:
+        rows = stage.parts.judge
+        known = told.sampled[rows] & (told.truth[rows] != NOT_KNOWN)
+        products = len(np.unique(stage.groups[rows[known]]))
+    if products >= least_discordant(level):
+        return None
+    champion = _judged(stage, stage.champion.model, stage.evidence.vectors, stage.parts.judge, {})
+    return judge(champion, champion, rules, level)
 
-    A calibration has no folder of its own: it stands in SQL whole, beside its parent's.
+
+def version_of(stage: Stage, challenger: Challenger) -> str:
+    """The name that a challenger has or would have."""
+    return _facts(stage, challenger).version
+
+
+def register(engine: Engine, stage: Stage, challenger: Challenger, seed: int, keep: bool) -> str:
+    """Registers a challenger; returns its name. Safe to repeat.
+
+    keep: write its folder, before its version is; what was rejected stands in SQL alone. A calibration never
+    has a folder of its own: it stands in SQL whole, beside its parent's.
     """
     label_set = stage.champion.label_set
-    facts = replace(facts_of(challenger.model), checkpoint=label_set.checkpoint, digest=label_set.digest)
+    facts = _facts(stage, challenger)
     parts = vars(stage.parts)
-    training = {name: stage.evidence.version(rows) for name, rows in parts.items() if name != "judge"}
     told = {
         "figures": dict(challenger.facts),
         "seed": seed,
-        "code": version_of("fashion-clip-flows"),
-        "truth": training,
+        "code": code_version("fashion-clip-flows"),
+        "truth": {name: stage.evidence.version(rows) for name, rows in parts.items() if name != "judge"},
         "photos": {name: len(rows) for name, rows in parts.items()},
         "kept_out": {name: sorted(labels) for name, labels in challenger.kept_out.items()},
     }
     if challenger.rung is not Rung.CALIBRATE:
-        description = {
-            "version": facts.version,
-            "rung": str(challenger.rung),
-            "parent": label_set.model_version,
-            "encoder": facts.encoder_identity,
-            "precision": facts.precision,
-            "decode": facts.decode,
-            "taxonomy": label_set.taxonomy.to_document(),
-            "made": told,
-        }
-        model = challenger.model
-        digest = registry.publish(
-            facts.version, challenger.checkpoint, model.learned, model.calibration, description
-        )
+        digest = _published(stage, challenger, facts, told) if keep else None
         facts = replace(facts, checkpoint=REGISTERED + facts.version, digest=digest)
     truths = {name: stage.evidence.truth_ids(rows) for name, rows in parts.items()}
     return versions.register(engine, facts, Made(str(challenger.rung), label_set.model_version, told, truths))
+
+
+def _facts(stage: Stage, challenger: Challenger) -> ModelFacts:
+    label_set = stage.champion.label_set
+    return replace(facts_of(challenger.model), checkpoint=label_set.checkpoint, digest=label_set.digest)
+
+
+def _published(stage: Stage, challenger: Challenger, facts: ModelFacts, told: Mapping[str, Any]) -> str:
+    description = {
+        "version": facts.version,
+        "rung": str(challenger.rung),
+        "parent": stage.champion.label_set.model_version,
+        "encoder": facts.encoder_identity,
+        "precision": facts.precision,
+        "decode": facts.decode,
+        "taxonomy": stage.champion.label_set.taxonomy.to_document(),
+        "made": told,
+    }
+    model = challenger.model
+    return registry.publish(
+        facts.version, challenger.checkpoint, model.learned, model.calibration, description
+    )
 
 
 def _judged(

@@ -18,6 +18,7 @@ from fashion_clip.calibrating import calibrate
 from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.splitting import Parts, groups, split
 from fashion_clip.unknown import REFERENCE
+from tasks.catalog import versions
 from tasks.catalog.evidence import Evidence, evidence
 from tasks.catalog.vector_sample import vector_sample
 from tasks.serving import ServedModel, labeller_for
@@ -75,11 +76,17 @@ class Challenger:
 
 
 def stage(engine: Engine, champion: ServedModel) -> Stage:
-    """All truth of photos that are embedded, and its parts."""
+    """All truth of photos that are embedded, and its parts: what taught the champion judges nothing."""
     told = evidence(engine, champion.label_set)
     group = groups(told.products, told.contents, told.vectors)
-    reference = vector_sample(engine, champion.label_set, REFERENCE)
-    return Stage(champion, told, group, split(group, told.given_at), reference)
+    uris, products = versions.taught_by(engine, champion.label_set.model_version)
+    taught = [
+        uri in uris or product in products for uri, product in zip(told.photos, told.products, strict=True)
+    ]
+    parts = split(group, told.given_at)
+    known = np.isin(group[parts.judge], group[np.flatnonzero(taught)])
+    parts = replace(parts, judge=parts.judge[~known])
+    return Stage(champion, told, group, parts, vector_sample(engine, champion.label_set, REFERENCE))
 
 
 def recalibrated(stage: Stage) -> Challenger:
@@ -118,8 +125,9 @@ def learned(stage: Stage, model: "Model", vectors: Floats, rows: Rows) -> "Model
     for prompts in zero_shot_heads(model.encoder, stage.champion.label_set.taxonomy):
         if prompts.attribute not in stage.evidence.told:
             continue
-        truths = stage.evidence.truths(prompts.attribute, rows, vectors, sampled=False)
-        if np.count_nonzero(truths.truth != NONE_OF_THEM) >= LEAST_EXAMPLES:
+        truths = stage.evidence.truths(prompts.attribute, rows, vectors, False, stage.groups)
+        labels = truths.truth[truths.truth != NONE_OF_THEM]
+        if len(labels) >= LEAST_EXAMPLES and len(np.unique(labels)) > 1:
             kept[prompts.attribute] = fit_head(prompts, truths)
     heads = tuple(kept[name] for name in sorted(kept))
     return replace(model, learned=LearnedHeads(heads) if heads else None, calibration=None)

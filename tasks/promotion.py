@@ -25,8 +25,8 @@ def version_for(engine: Engine, model: str) -> str:
         return versions.find(engine, model).version
     found = load_like(served, model)
     facts = facts_of(found)
-    if facts.version in known:
-        return facts.version
+    if (same := versions.of_fingerprint(engine, facts.fingerprint)) is not None:
+        return same
     description = {
         "version": facts.version,
         "rung": "trained",

@@ -1,5 +1,6 @@
 """The Prefect tasks of embedding a catalogue anew: what for, a shard of it, and the move of the pointer."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,9 +56,10 @@ def reembed_shard(run_id: int, label_set_id: int, before: int) -> tuple[int, int
     if photos:
         made, why = _made(engine, load_model(label_set), photos)
         reembedding.commit(engine, run_id, label_set, made)
-        for uri, reason in why.items():
-            get_run_logger().warning("%r is not embedded: %s; the next night reads it again", uri, reason)
         if why:
+            told = ", ".join(f"{count} {reason}" for reason, count in Counter(why.values()).most_common())
+            get_run_logger().warning("photos not embedded, which the next night reads again: %s", told)
+        if len(why) > reembedding.MOST_LOST * len(photos):  # few are counted at the end
             reembedding.refuse_losses(engine, label_set)
     return (photos[-1].photo_id if photos else before), len(photos)
 
@@ -69,7 +71,7 @@ def _made(engine: Engine, model: ServedModel, photos: Sequence[Waiting]) -> tupl
     why: dict[str, str] = {}
     for source, uris in by_source(engine, list(by_uri)):
         found = embed(model.encoder, source, uris, lambda _: None)
-        why |= {uri: str(error) for uri, error in found.failed.items()}
+        why |= {uri: error.reason for uri, error in found.failed.items()}
         for row, vector in zip(found.rows, found.vectors, strict=True):
             uri = uris[row]
             if found.digests[uri] == by_uri[uri].sha256:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from fashion_clip.model_folder import (
 )
 from tasks.catalog.models import REGISTERED
 from tasks.settings import settings
-from tasks.sources.patience import PATIENCE
+from tasks.sources.patience import Patience
 from tasks.sources.s3 import bucket_and_prefix
-from tasks.sources.s3_errors import S3Error, told_as_s3_errors
+from tasks.sources.s3_errors import Kind, S3Error, told_as_s3_errors
 from tasks.sources.s3_requests import client, retried
 
 BLOCK = 1 << 20  # bytes written at once
+PATIENCE = Patience(retry_s=600)  # a model takes longer than a photo
 
 
 def publish(
@@ -44,11 +45,11 @@ def publish(
 
     Raises:
         CheckpointError: another folder of that name is there, or a damaged one.
-        SourceError: MODELS_DIR cannot be written.
+        SourceError: MODELS_DIR cannot be read or written.
     """
     folder = _local(version)
     try:
-        if not folder.exists():
+        if not folder.exists() and not (_in_s3() and _download(version, folder)):
             write_model_folder(folder, checkpoint, learned, calibration, facts)
     except OSError as error:
         raise SourceError(
@@ -74,15 +75,24 @@ def bring(checkpoint: str, digest: str) -> Path:
 @lru_cache(maxsize=16)
 def _bring(version: str, digest: str, models_dir: str) -> Path:
     folder = _local(version)
-    if not folder.is_dir() and _in_s3():
+    if _in_s3() and not _is_whole(folder, digest):
+        shutil.rmtree(folder, ignore_errors=True)  # it is a copy
         _download(version, folder)
     if not folder.is_dir():
         raise CheckpointError(
-            f"the model {version} is registered, but {str(folder)!r} is not there; put it back, or set "
+            f"the model {version} is registered, but is not in {models_dir!r}; put it back, or set "
             "FASHION_CLIP_MODELS_DIR to where the models lie"
         )
     check_model_folder(folder, digest)
     return folder
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    try:
+        check_model_folder(folder, digest)
+    except CheckpointError:
+        return False
+    return True
 
 
 def work_folder(name: str) -> Path:
@@ -114,51 +124,61 @@ def _upload(version: str, folder: Path) -> None:
         folder.iterdir(), key=lambda path: path.name == DESCRIPTION
     )  # which says that all are there
     for path in files:
-        _put(version, path)
+        if path.is_file():
+            _put(version, path)
 
 
 def _put(version: str, path: Path) -> None:
     bucket, key = _key(version, path.name)
 
     def put() -> None:
-        with path.open("rb") as file:
+        with path.open("rb") as file, told_as_s3_errors():
             client(PATIENCE).put_object(Bucket=bucket, Key=key, Body=file)
 
     _asked(put)
 
 
-def _download(version: str, folder: Path) -> None:
-    """Into a folder that gets its name when all is there."""
+def _download(version: str, folder: Path) -> bool:
+    """Into a folder that gets its name when all is there; False if there is no such version."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".partial-{secrets.token_hex(8)}"
     try:
         partial.mkdir()
-        _fetch(version, DESCRIPTION, partial)
+        if not _fetch(version, DESCRIPTION, partial):
+            return False
         for name in (description(partial) or {"files": {}})["files"]:
             _fetch(version, name, partial)
-        partial.rename(folder)
+        with suppress(OSError):  # another process was quicker
+            partial.rename(folder)
+        return True
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fetch(version: str, name: str, folder: Path) -> None:
+def _fetch(version: str, name: str, folder: Path) -> bool:
+    """Whether there is such a file."""
     bucket, key = _key(version, name)
 
     def get() -> None:
-        answer = client(PATIENCE).get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        with closing(answer["Body"]) as body, (folder / name).open("wb") as file:
-            for block in body.iter_chunks(BLOCK):
+        with told_as_s3_errors():
+            body = client(PATIENCE).get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")["Body"]
+        with closing(body), (folder / name).open("wb") as file:
+            while True:
+                with told_as_s3_errors():  # a full disk is no fault of the bucket's
+                    block = body.read(BLOCK)
+                if not block:
+                    return
                 file.write(block)
 
-    _asked(get)
+    return _asked(get)
 
 
-def _asked(request: Callable[[], None]) -> None:
-    def attempt() -> None:
-        with told_as_s3_errors():
-            request()
-
+def _asked(request: Callable[[], None]) -> bool:
+    """Whether there is what was asked for. Raises SourceError if nobody can say."""
     try:
-        retried(PATIENCE, attempt)
+        retried(PATIENCE, request)
     except S3Error as error:
+        if error.kind is Kind.GONE:
+            return False
         raise SourceError(f"cannot reach the models in {settings().models_dir!r}: {error.told}") from None
+    return True

@@ -1,8 +1,10 @@
 """The Prefect tasks of a retraining: a rung climbed and judged, the verdict shown, the decision kept."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -12,20 +14,22 @@ from sqlalchemy import Engine
 
 from fashion_clip.errors import UsageError
 from fashion_clip.gate import Rules, error_rate
+from fashion_clip.verdict import Verdict
 from tasks import environment, gate_artifact, ladder
 from tasks.catalog import models, retrainings
 from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
-from tasks.catalog.retrainings import Asked, Gate, Retraining
-from tasks.judging import judged, register
+from tasks.catalog.retrainings import Asked, Closed, Gate, Retraining
+from tasks.judging import hopeless, judged, register, version_of
 from tasks.ladder import Challenger, Rung, Stage
 from tasks.progress import Progress
 from tasks.serving import load_model, require_served
 from tasks.settings import settings
-from tasks.tower_rungs import with_tower
+from tasks.tower_rungs import claimed_work, with_tower
 
 KEY = "retrain-model"
 SEED = 0
+TOWERS = (Rung.LORA, Rung.FULL)
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,16 @@ class Retrained:
 @task(name="begin-retraining", cache_policy=NO_CACHE)
 def begin_retraining(
     run_id: int, asked: Asked, ignore_cooldown: bool, prefect_flow_run_id: str | None
-) -> Retraining:
-    """Opens the attempt, or goes on with it.
+) -> Retraining | Closed:
+    """Opens the attempt, or goes on with it; or how that of this flow run ended.
 
     Raises:
         UsageError: the catalogue is empty, or has no truth of such an attribute.
-        RetrainingRefusedError: another one is under way, or one ended a moment ago.
+        RetrainingRefusedError: another one is under way, one ended a moment ago, or no truth has come since.
     """
     engine = environment.catalogue()
     champion = require_served(engine)
-    hours = 0.0 if ignore_cooldown else settings().retrain_cooldown_hours
-    cooldown = timedelta(hours=hours)
+    cooldown = None if ignore_cooldown else timedelta(hours=settings().retrain_cooldown_hours)
     return retrainings.begin(engine, run_id, champion.model_version, asked, cooldown, prefect_flow_run_id)
 
 
@@ -90,37 +93,53 @@ def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) ->
 
 @task(name="climb-rung", cache_policy=NO_CACHE)
 def climb_rung(attempt: Retraining, rung: Rung, rungs: int, progress: Progress) -> Gate:
-    """Makes a rung's challenger, judges it and keeps both; one that was climbed before is not climbed again.
-
-    An attempt without an id is a preview: nothing is kept.
-    """
+    """Makes a rung's challenger, judges it and keeps both; what was climbed before is not climbed again."""
     engine = environment.catalogue()
-    if attempt.retraining_id and (done := retrainings.gate(engine, attempt.retraining_id, rung)):
+    kept = attempt.retraining_id != 0  # else it is a preview
+    if kept and (done := retrainings.gate(engine, attempt.retraining_id, rung)):
         return done
-    stage = _stage(engine, attempt)
-    challenger = _challenger(stage, rung, attempt, progress)
-    rules = Rules(attempt.asked.attribute, attempt.asked.minimum_gain)
-    verdict = judged(stage, challenger, rules, error_rate(attempt.number, rungs))
-    if not attempt.retraining_id:
+    version, verdict = _judged(engine, attempt, rung, rungs, progress)
+    if not kept:
         return Gate(0, rung, None, verdict)
-    version = register(engine, stage, challenger, SEED)
-    if version == attempt.champion:
-        told = (
-            "rejected, because what was made is the champion itself: there is too little truth to change it"
-        )
-        nothing = replace(verdict, passed=False, sentence=told)
-        return retrainings.record_gate(engine, attempt.retraining_id, rung, None, nothing)
     return retrainings.record_gate(engine, attempt.retraining_id, rung, version, verdict)
 
 
-def _challenger(stage: Stage, rung: Rung, attempt: Retraining, progress: Progress) -> Challenger:
-    match rung:
-        case Rung.CALIBRATE:
-            return ladder.recalibrated(stage)
-        case Rung.HEAD:
-            return ladder.with_heads(stage)
-        case Rung.LORA | Rung.FULL:
-            return with_tower(environment.catalogue(), stage, rung, SEED, progress)
+def _judged(
+    engine: Engine, attempt: Retraining, rung: Rung, rungs: int, progress: Progress
+) -> tuple[str | None, Verdict]:
+    """The version of a rung's challenger, None if there is none or it is not kept; and the verdict."""
+    stage = _stage(engine, attempt)
+    rules = Rules(attempt.asked.attribute, attempt.asked.minimum_gain)
+    level = error_rate(attempt.number, rungs)
+    if rung in TOWERS and (verdict := hopeless(stage, rules, level)) is not None:
+        return None, verdict
+    if rung in TOWERS and not (len(stage.parts.training) and len(stage.parts.validation)):
+        return None, _rejected("there is too little truth to teach towers and to tell when to stop", level)
+    with claimed_work(stage, rung) if rung in TOWERS else nullcontext() as work:
+        challenger = _challenger(engine, stage, rung, work, progress)
+        verdict = judged(stage, challenger, rules, level)
+        version = version_of(stage, challenger)
+        if version == attempt.champion:
+            told = "it is the champion itself: there is too little truth to change anything"
+            return None, _rejected(told, level)
+        if (no := retrainings.refusal(engine, version)) is not None:
+            told = f"{no.decided_by} rejected this very model {no.decided_at:%Y-%m-%d}: {no.reason!r}"
+            verdict = replace(verdict, passed=False, sentence=f"rejected, because {told}")
+        if attempt.retraining_id:
+            register(engine, stage, challenger, SEED, keep=verdict.passed)
+        return version, verdict
+
+
+def _rejected(why: str, level: float) -> Verdict:
+    return Verdict(False, f"rejected, because {why}", level, ())
+
+
+def _challenger(
+    engine: Engine, stage: Stage, rung: Rung, work: Path | None, progress: Progress
+) -> Challenger:
+    if work is not None:
+        return with_tower(engine, stage, rung, SEED, work, progress)
+    return ladder.recalibrated(stage) if rung is Rung.CALIBRATE else ladder.with_heads(stage)
 
 
 def _stage(engine: Engine, attempt: Retraining) -> Stage:
@@ -130,12 +149,12 @@ def _stage(engine: Engine, attempt: Retraining) -> Stage:
             f"model {served.model_version} was promoted while {attempt.champion} was to be bettered; retrain "
             "again"
         )
-    return _stage_of(engine, served.label_set_id, attempt.retraining_id)
+    return _stage_of(engine, served.label_set_id, retrainings.latest_truth(engine))
 
 
 @lru_cache(maxsize=1)
-def _stage_of(engine: Engine, label_set_id: int, _retraining_id: int) -> Stage:
-    """Kept for the rungs of one retraining; the next one sees the truth that came."""
+def _stage_of(engine: Engine, label_set_id: int, _truth_id: int) -> Stage:
+    """Kept for the rungs of one retraining, until other truth comes."""
     return ladder.stage(engine, load_model(models.label_set(engine, label_set_id)))
 
 

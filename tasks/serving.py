@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from fashion_clip.errors import UsageError
+from fashion_clip.errors import CheckpointError, UsageError
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision, Runtime
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
@@ -46,8 +46,8 @@ class ServedModel:
 def check_request(engine: Engine, served: LabelSet, model: str | None, taxonomy: str | None) -> None:
     """A catalogue that has a champion is tagged by it: what is asked for must be what is served.
 
-    A model that the champion was made from will do: it is what a cron line names for ever. A checkpoint under
-    another name is loaded to compare; one that moved is still the same model.
+    A model that was served before will do: it is what a cron line names for ever. A checkpoint under another
+    name is loaded to compare; one that moved is still the same model.
 
     Raises:
         UsageError: another model or taxonomy was asked for.
@@ -68,7 +68,7 @@ def check_request(engine: Engine, served: LabelSet, model: str | None, taxonomy:
                 f"FASHION_CLIP_{name}={asked}, but this catalogue's embeddings were made with {has}, and two "
                 f"kinds must not be mixed; leave it out, {another}"
             )
-    if model is None or checkpoint_name(model) in versions.lineage(engine, served.model_version):
+    if model is None or checkpoint_name(model) in versions.ever_served(engine):
         return
     other = replace(_model_of(served, checkpoint_name(model)), calibration=served.calibration)
     if facts_of(other).fingerprint != served.fingerprint:
@@ -185,6 +185,11 @@ def facts_of(model: "Model") -> ModelFacts:
 
 def _registered_folder(label_set: LabelSet) -> str | None:
     if label_set.digest is None:
+        if label_set.checkpoint.startswith(models.REGISTERED):
+            raise CheckpointError(
+                f"model {label_set.model_version} was rejected, and its weights were not kept; make it again "
+                "with fashion-clip retrain, or choose another: fashion-clip models list"
+            )
         return None
     return str(registry.bring(label_set.checkpoint, label_set.digest))
 

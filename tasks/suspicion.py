@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from fashion_clip.errors import UsageError
 from fashion_clip.heads import fit_head, out_of_fold
 from fashion_clip.predictions import NONE_OF_THEM
+from fashion_clip.splitting import groups
 from fashion_clip.suspects import suspects
 from tasks.catalog.evidence import NOT_KNOWN, evidence
 from tasks.ladder import LEAST_EXAMPLES
@@ -36,6 +37,7 @@ def suspect_truths(engine: Engine, limit: int) -> list[Suspect]:
 
     model = load_model(require_served(engine))
     told = evidence(engine, model.label_set)
+    group = groups(told.products, told.contents, told.vectors)
     found: list[Suspect] = []
     doubted = 0
     for prompts in zero_shot_heads(model.encoder, model.label_set.taxonomy):
@@ -46,7 +48,7 @@ def suspect_truths(engine: Engine, limit: int) -> list[Suspect]:
         if len(rows) < LEAST_EXAMPLES:
             continue
         doubted += 1
-        truths = told.truths(prompts.attribute, rows, told.vectors, sampled=False)
+        truths = told.truths(prompts.attribute, rows, told.vectors, False, group)
         probabilities = out_of_fold(prompts, truths, fit_head(prompts, truths)).astype(np.float64)
         for place in suspects(probabilities, truths.truth)[:limit]:
             given, best = truths.truth[place], int(probabilities[place].argmax())

@@ -4,16 +4,19 @@ What a killed run has done lies in a work folder beside the models, under a name
 made, and is gone on with by the next one.
 """
 
+import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sqlalchemy import Engine
 
 from fashion_clip.calibration import share_of
-from fashion_clip.errors import UsageError
+from fashion_clip.errors import RetrainingRefusedError, UsageError
 from fashion_clip.taxonomy import Attribute
 from tasks.catalog.evidence import Evidence
 from tasks.ladder import Challenger, Rung, Stage, learned, with_calibration
@@ -28,10 +31,36 @@ if TYPE_CHECKING:
 ALPHABET = 20  # labels with truth, from which on an attribute has some kept out of training
 KEPT_OUT = 0.1  # of these, about
 MOST_FREQUENT = 0.05  # of the truth: what is more frequent is not kept out
+LOCK = "lock"
 AT_ONCE = 1_024  # photos that are embedded at once
 
 
-def with_tower(engine: Engine, stage: Stage, rung: Rung, seed: int, progress: Progress) -> Challenger:
+@contextmanager
+def claimed_work(stage: Stage, rung: Rung) -> Iterator[Path]:
+    """The folder in which a rung works on just this truth, in just these parts; this process's alone.
+
+    Raises:
+        RetrainingRefusedError: another process is at it, such as a preview.
+    """
+    from filelock import FileLock, Timeout
+
+    parts = [stage.evidence.version(rows) for rows in vars(stage.parts).values()]
+    told = "\n".join([*parts, stage.champion.label_set.taxonomy.version])
+    name = hashlib.sha256(told.encode()).hexdigest()[:16]
+    work = work_folder(f"{rung}-{stage.champion.label_set.model_version}-{name}")
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / LOCK, timeout=0):
+            yield work
+    except Timeout:
+        raise RetrainingRefusedError(
+            f"rung {rung} is being climbed by another process; wait until it has ended"
+        ) from None
+
+
+def with_tower(
+    engine: Engine, stage: Stage, rung: Rung, seed: int, work: Path, progress: Progress
+) -> Challenger:
     """Towers fine-tuned on the truth that trains, mixed with the champion's, with heads and a calibration.
 
     Raises:
@@ -44,7 +73,6 @@ def with_tower(engine: Engine, stage: Stage, rung: Rung, seed: int, progress: Pr
     from fashion_clip.finetuning.training import finetune
 
     label_set, told = stage.champion.label_set, stage.evidence
-    work = work_folder(f"{rung}-{label_set.model_version}-{told.version(np.arange(len(told.photos)))[:16]}")
     preprocessing = stage.champion.encoder.preprocessing
     photos = {
         name: photo_pixels_of(engine, told, rows, preprocessing, work / name, progress)
@@ -82,10 +110,13 @@ def with_tower(engine: Engine, stage: Stage, rung: Rung, seed: int, progress: Pr
 
 
 def forget_work(version: str) -> None:
-    """Removes what the rungs that start from a version have left over."""
+    """Removes what the rungs that start from a version have left over, but for what is being worked on."""
+    from filelock import FileLock, Timeout
+
     for rung in (Rung.LORA, Rung.FULL):
         for folder in work_folder("").glob(f"{rung}-{version}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(Timeout), FileLock(folder / LOCK, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def kept_out_labels(told: Evidence, attributes: tuple[Attribute, ...]) -> Mapping[str, frozenset[str]]:

@@ -87,8 +87,11 @@ def claimed(work: Path, asked: Mapping[str, Any]) -> Iterator[None]:
     check_work(work, asked)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        (work / RUN).write_text(json.dumps(asked, indent=2), encoding="utf-8")
         with FileLock(work / LOCK, timeout=0):
+            if not (work / RUN).exists():
+                partial = work / f"{RUN}.partial"
+                partial.write_text(json.dumps(asked, indent=2), encoding="utf-8")
+                partial.replace(work / RUN)
             yield
             shutil.rmtree(work)
     except Timeout:

@@ -78,7 +78,7 @@ def _colour(check: Check) -> str:
 
 
 def _name(check: Check) -> str:
-    name = plain(check.attribute or "")
+    name = plain(check.attribute)
     if check.label is not None:
         name = f"{plain(check.label)} ({name})"
     if check.kind is Kind.KEPT_OUT:
@@ -91,7 +91,7 @@ def _title(verdict: Verdict) -> str:
     if not gains:
         return "Rejected: no truth of the primary attribute"
     [gain] = gains
-    told = f"{plain(gain.attribute or '')} {100 * gain.difference:+.1f} points (p = {gain.p_value:.2g})"
+    told = f"{plain(gain.attribute)} {100 * gain.difference:+.1f} points (p = {gain.p_value:.2g})"
     vetoes = [check for check in verdict.failed if check.kind is not Kind.GAIN]
     of_vetoes = f"{len(vetoes)} veto{'es' if len(vetoes) > 1 else ''}" if vetoes else "no veto"
     return f"{'Better' if verdict.passed else 'Rejected'}: {told}, {of_vetoes}"

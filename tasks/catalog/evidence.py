@@ -53,15 +53,22 @@ class Evidence:
     vectors: npt.NDArray[np.float32]
     told: Mapping[str, Told]
 
-    def truths(self, attribute: str, rows: Rows, vectors: npt.NDArray[np.float32], sampled: bool) -> Truths:
+    def truths(
+        self,
+        attribute: str,
+        rows: Rows,
+        vectors: npt.NDArray[np.float32],
+        sampled: bool,
+        groups: Ints | None = None,
+    ) -> Truths:
         """The truth of an attribute among some of the photos; vectors are those of all n photos.
 
-        sampled: only what was drawn at random.
+        sampled: only what was drawn at random. groups: int (n,), to stand in the products' place.
         """
         told = self.told[attribute]
         known = told.truth[rows] != NOT_KNOWN
         rows = rows[known & told.sampled[rows]] if sampled else rows[known]
-        products = tuple(self.products[row] for row in rows)
+        products = tuple(self.products[row] if groups is None else str(groups[row]) for row in rows)
         return Truths(vectors[rows], told.truth[rows], products, told.weights[rows])
 
     def truth_ids(self, rows: Rows) -> list[int]:

@@ -11,8 +11,8 @@ from sqlalchemy import Column, Double, ForeignKey, Index, Integer, SmallInteger,
 from tasks.catalog.tables import UtcDateTime, key_column, metadata, reference
 
 # One row an attempt. number: how many there were against this champion, this one included: the chance of a
-# false promotion is shared out among them. is_open: 1 while it may still promote, else null; the unique index
-# on it is the lock that makes one retraining of two triggers.
+# false promotion is shared out among them. truth_id: of the truth that came last before it. is_open: 1 while
+# it may still promote, else null; the unique index on it is the lock, which makes one of two triggers.
 retrainings = Table(
     "retrainings",
     metadata,
@@ -24,6 +24,7 @@ retrainings = Table(
     Column("attribute", Text, nullable=False),
     Column("minimum_gain", Double, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("truth_id", Integer, nullable=False),
     Column("prefect_flow_run_id", Text),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),

@@ -11,7 +11,7 @@ from fashion_clip.verdict import Verdict, parse_verdict
 from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.retraining_tables import decisions, gates, retrainings
-from tasks.catalog.tables import model_versions, runs
+from tasks.catalog.tables import label_sets, model_versions, runs, served_label_set, truths
 
 FLOW = "retrain-model"
 APPROVAL_DAYS = 14  # that a challenger waits for a person's word
@@ -29,12 +29,23 @@ class Asked:
 
 @dataclass(frozen=True)
 class Retraining:
-    """One that is under way. number: how many there were against this champion, this one included."""
+    """One that is under way. number: how many there were against this champion, this one included.
+
+    A preview has the id 0: nothing of it is kept, nor counted.
+    """
 
     retraining_id: int
     champion: str
     number: int
     asked: Asked
+
+
+@dataclass(frozen=True)
+class Closed:
+    """One that has ended. outcome: promoted, rejected, declined by a person, or expired."""
+
+    outcome: str
+    told: str
 
 
 @dataclass(frozen=True)
@@ -63,25 +74,31 @@ def begin(
     run_id: int,
     champion: str,
     asked: Asked,
-    cooldown: timedelta,
+    cooldown: timedelta | None,
     prefect_flow_run_id: str | None,
-) -> Retraining:
-    """Opens an attempt, or goes on with one that this flow run began, or that died.
+) -> Retraining | Closed:
+    """Opens an attempt, or goes on with one that this flow run began or that died; or how this run's ended.
+
+    cooldown: after a rejection; None to ask neither for rest nor for truth that is new since.
 
     Raises:
-        RetrainingRefusedError: another one is under way or waits for approval, or one ended a moment ago.
+        RetrainingRefusedError: another one is under way or waits for approval, one ended a moment ago, or
+            there is no new truth since the same was rejected.
     """
     with writing(engine) as connection:
         one_at_a_time(connection)
-        now = clock(connection)
+        now, truth_id = clock(connection), _latest_truth(connection)
+        if prefect_flow_run_id is not None and (ended := _ended(connection, prefect_flow_run_id)) is not None:
+            return ended
         if (found := _open(connection)) is not None:
-            again = _taken_up(connection, found, run_id, champion, asked, prefect_flow_run_id, now)
+            caller = _Caller(run_id, champion, asked, prefect_flow_run_id, truth_id)
+            again = _taken_up(connection, found, caller, now)
             if again is not None:
                 return again
-        _refuse_if_hot(connection, champion, cooldown, now)
         champion_id = _version_id(connection, champion)
-        before = select(func.count()).where(retrainings.c.champion_id == champion_id)
-        number = int(connection.execute(before).scalar_one()) + 1
+        if cooldown is not None:
+            _refuse_too_soon(connection, champion_id, asked, cooldown, truth_id, now)
+        number = _next_number(connection, champion_id)
         row = {
             "run_id": run_id,
             "champion_id": champion_id,
@@ -90,6 +107,7 @@ def begin(
             "attribute": asked.attribute,
             "minimum_gain": asked.minimum_gain,
             "reason": asked.reason,
+            "truth_id": truth_id,
             "prefect_flow_run_id": prefect_flow_run_id,
             "started_at": now,
             "outcome": "running",
@@ -98,6 +116,38 @@ def begin(
         key = retrainings.c.retraining_id
         found_id = connection.execute(insert(retrainings).values(row).returning(key)).scalar_one()
         return Retraining(found_id, champion, number, asked)
+
+
+@outlasts_outages
+def preview(engine: Engine, champion: str, asked: Asked) -> Retraining:
+    """An attempt of which nothing is kept, judged as the next one would be."""
+    with reading(engine) as connection:
+        return Retraining(0, champion, _next_number(connection, _version_id(connection, champion)), asked)
+
+
+@outlasts_outages
+def latest_truth(engine: Engine) -> int:
+    """The id of the truth that came last; 0 if there is none."""
+    with reading(engine) as connection:
+        return _latest_truth(connection)
+
+
+def _latest_truth(connection: Connection) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(truths.c.truth_id), 0))).scalar_one())
+
+
+def _next_number(connection: Connection, champion_id: int) -> int:
+    before = select(func.count()).where(retrainings.c.champion_id == champion_id)
+    return int(connection.execute(before).scalar_one()) + 1
+
+
+@dataclass(frozen=True)
+class _Caller:
+    run_id: int
+    champion: str
+    asked: Asked
+    prefect_flow_run_id: str | None
+    truth_id: int
 
 
 @dataclass(frozen=True)
@@ -110,19 +160,27 @@ class _Open:
     outcome: str
     prefect_flow_run_id: str | None
     started_at: datetime
+    truth_id: int
     alive: bool
+
+
+def _ended(connection: Connection, prefect_flow_run_id: str) -> Closed | None:
+    """How the attempt of a flow run ended: one that starts from the top again does not begin another."""
+    query = select(retrainings.c.outcome, retrainings.c.told).where(
+        retrainings.c.prefect_flow_run_id == prefect_flow_run_id, retrainings.c.is_open.is_(None)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else Closed(row.outcome, row.told or "")
 
 
 def _open(connection: Connection) -> _Open | None:
     alive = (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
+    names = (
+        "retraining_id", "run_id", "number", "rung", "attribute", "minimum_gain", "reason", "outcome",
+        "prefect_flow_run_id", "started_at", "truth_id",
+    )  # fmt: skip
     query = (
-        select(
-            *(retrainings.c[name] for name in ("retraining_id", "run_id", "number", "rung", "attribute")),
-            *(retrainings.c[name] for name in ("minimum_gain", "reason", "outcome", "started_at")),
-            retrainings.c.prefect_flow_run_id,
-            model_versions.c.version,
-            alive.label("alive"),
-        )
+        select(*(retrainings.c[name] for name in names), model_versions.c.version, alive.label("alive"))
         .join(model_versions, model_versions.c.model_version_id == retrainings.c.champion_id)
         .join(runs, runs.c.run_id == retrainings.c.run_id)
         .where(retrainings.c.is_open == 1)
@@ -133,22 +191,19 @@ def _open(connection: Connection) -> _Open | None:
     asked = Asked(row.rung, row.attribute, row.minimum_gain, row.reason)
     return _Open(
         row.retraining_id, row.run_id, row.version, row.number, asked, row.outcome, row.prefect_flow_run_id,
-        row.started_at, bool(row.alive),
+        row.started_at, row.truth_id, bool(row.alive),
     )  # fmt: skip
 
 
-def _taken_up(
-    connection: Connection,
-    found: _Open,
-    run_id: int,
-    champion: str,
-    asked: Asked,
-    prefect_flow_run_id: str | None,
-    now: datetime,
-) -> Retraining | None:
+def _taken_up(connection: Connection, found: _Open, caller: _Caller, now: datetime) -> Retraining | None:
     """The open attempt, if it is this flow run's, or what a dead one left; None if it is closed now."""
-    mine = prefect_flow_run_id is not None and found.prefect_flow_run_id == prefect_flow_run_id
+    mine = caller.prefect_flow_run_id is not None and found.prefect_flow_run_id == caller.prefect_flow_run_id
     waits = found.outcome == "waiting"
+    if found.champion != caller.champion and not found.alive:
+        promoted = _challengers(connection, found.retraining_id) >= {caller.champion}
+        told = f"model {caller.champion} is served by now"
+        _close(connection, found.retraining_id, "promoted" if promoted else "expired", told, now)
+        return None
     expired = now - found.started_at > timedelta(days=APPROVAL_DAYS)
     if not mine and (found.alive or (waits and not expired)):
         raise RetrainingRefusedError(
@@ -157,27 +212,47 @@ def _taken_up(
             if waits
             else f"retraining {found.retraining_id} is under way in run {found.run_id}; wait for its end"
         )
-    if found.champion == champion and (mine or (found.asked == asked and not waits)):
-        values = {"run_id": run_id, "prefect_flow_run_id": prefect_flow_run_id}
+    # Verdicts on truth of yesterday are none on today's.
+    same = found.asked == caller.asked and found.truth_id == caller.truth_id and not waits
+    if mine or same:
+        values = {"run_id": caller.run_id, "prefect_flow_run_id": caller.prefect_flow_run_id}
         _update(connection, found.retraining_id, **values)
-        return Retraining(found.retraining_id, champion, found.number, found.asked)
-    told = "nobody decided in time" if waits else "its process ended, and something else was asked for"
-    _update(connection, found.retraining_id, outcome="expired", told=told, finished_at=now, is_open=None)
+        return Retraining(found.retraining_id, found.champion, found.number, found.asked)
+    told = "nobody decided in time" if waits else "its process ended, and there was another reason to try"
+    _close(connection, found.retraining_id, "expired", told, now)
     return None
 
 
-def _refuse_if_hot(connection: Connection, champion: str, cooldown: timedelta, now: datetime) -> None:
-    query = (
-        select(func.max(retrainings.c.finished_at, type_=retrainings.c.finished_at.type))
-        .join(model_versions, model_versions.c.model_version_id == retrainings.c.champion_id)
-        .where(model_versions.c.version == champion, retrainings.c.outcome == "rejected")
-    )
-    last = connection.execute(query).scalar()
-    if last is not None and now - last < cooldown:
+def _challengers(connection: Connection, retraining_id: int) -> set[str]:
+    """The versions that passed in an attempt."""
+    query = text(f"SELECT m.version FROM {_GATES} WHERE g.retraining_id = :retraining_id AND g.passed = 1")
+    return set(connection.execute(query, {"retraining_id": retraining_id}).scalars())
+
+
+def _refuse_too_soon(
+    connection: Connection,
+    champion_id: int,
+    asked: Asked,
+    cooldown: timedelta,
+    truth_id: int,
+    now: datetime,
+) -> None:
+    rejected = (retrainings.c.champion_id == champion_id) & (retrainings.c.outcome == "rejected")
+    columns = (retrainings.c.finished_at, retrainings.c.truth_id, retrainings.c.rung, retrainings.c.attribute)
+    query = select(*columns).where(rejected).order_by(retrainings.c.retraining_id.desc())
+    row = connection.execute(query.limit(1)).first()
+    if row is None:
+        return
+    if now - row.finished_at < cooldown:
         raise RetrainingRefusedError(
-            f"the last retraining found nothing better, {last:%Y-%m-%d %H:%M} UTC, and the next one may "
-            f"begin {last + cooldown:%Y-%m-%d %H:%M} UTC (FASHION_CLIP_RETRAIN_COOLDOWN_HOURS); more "
-            "truth is what helps: fashion-clip truth import FILE"
+            f"the last retraining found nothing better, {row.finished_at:%Y-%m-%d %H:%M} UTC, and the next "
+            f"one may begin {row.finished_at + cooldown:%Y-%m-%d %H:%M} UTC (FASHION_CLIP_RETRAIN_"
+            "COOLDOWN_HOURS); more truth is what helps: fashion-clip truth import FILE"
+        )
+    if (row.truth_id, row.rung, row.attribute) == (truth_id, asked.rung, asked.attribute):
+        raise RetrainingRefusedError(
+            f"no truth has come since the same found nothing better, {row.finished_at:%Y-%m-%d %H:%M} UTC; "
+            "bring some with fashion-clip truth import FILE"
         )
 
 
@@ -190,10 +265,8 @@ def gate(engine: Engine, retraining_id: int, rung: str) -> Gate | None:
     return None if row is None else Gate(row[0], row[1], row[2], parse_verdict(json.loads(row[3])))
 
 
-_GATE = (
-    "SELECT g.gate_id, g.rung, m.version, g.document FROM gates g"
-    " LEFT JOIN model_versions m ON m.model_version_id = g.challenger_id"
-)
+_GATES = "gates g LEFT JOIN model_versions m ON m.model_version_id = g.challenger_id"
+_GATE = f"SELECT g.gate_id, g.rung, m.version, g.document FROM {_GATES}"
 
 
 @outlasts_outages
@@ -234,10 +307,18 @@ def go_on(engine: Engine, retraining_id: int, run_id: int) -> None:
 
 @outlasts_outages
 def close(engine: Engine, retraining_id: int, outcome: str, told: str) -> None:
-    """Ends an attempt: promoted, rejected, or previewed."""
+    """Ends an attempt: promoted, rejected, or declined by a person."""
     with writing(engine) as connection:
-        finished = {"finished_at": clock(connection), "is_open": None}
-        _update(connection, retraining_id, outcome=outcome, told=told, **finished)
+        _close(connection, retraining_id, outcome, told, clock(connection))
+
+
+@outlasts_outages
+def close_of(engine: Engine, version: str, outcome: str, told: str) -> None:
+    """Ends the open attempt in which a version passed, if there is one."""
+    with writing(engine) as connection:
+        found = _open(connection)
+        if found is not None and version in _challengers(connection, found.retraining_id):
+            _close(connection, found.retraining_id, outcome, told, clock(connection))
 
 
 @outlasts_outages
@@ -245,15 +326,21 @@ def decide(engine: Engine, version: str, approved: bool, decided_by: str, reason
     """Writes what a person says of a challenger, once and for all; returns what was said first.
 
     Raises:
-        UsageError: the version was never judged.
+        UsageError: the version passed no gate, or not against the model that is served.
     """
-    query = text(f"{_GATE} WHERE m.version = :version ORDER BY g.gate_id DESC LIMIT 1")
+    passed = text(
+        f"SELECT g.gate_id, t.champion_id FROM {_GATES} JOIN retrainings t"
+        " ON t.retraining_id = g.retraining_id"
+        " WHERE m.version = :version AND g.passed = 1 ORDER BY g.gate_id DESC LIMIT 1"
+    )
     with writing(engine) as connection:
-        row = connection.execute(query, {"version": version}).first()
-        if row is None:
+        row = connection.execute(passed, {"version": version}).first()
+        if row is None or row.champion_id != _served_version_id(connection):
+            against = "was proved against a model that is served no more"
+            why = "passed no gate" if row is None else against
             raise UsageError(
-                f"model {version} never met a gate, so there is nothing to decide; put it in place with "
-                f"fashion-clip models promote {version}"
+                f"model {version} {why}, so there is nothing to decide; whatever was proved, fashion-clip "
+                f"models promote {version} puts it in place"
             )
         said = {
             "gate_id": row.gate_id,
@@ -263,42 +350,47 @@ def decide(engine: Engine, version: str, approved: bool, decided_by: str, reason
             "decided_at": clock(connection),
         }
         insert_or_nothing(connection, decisions, [said])
-    found = decision(engine, version)
+    found = decision(engine, row.gate_id)
     assert found is not None
     return found
 
 
 @outlasts_outages
-def decision(engine: Engine, version: str) -> Decision | None:
-    """What was said of a version's latest verdict; None if nothing was."""
-    query = (
-        select(decisions.c.approved, decisions.c.decided_by, decisions.c.reason, decisions.c.decided_at)
-        .join(gates, gates.c.gate_id == decisions.c.gate_id)
-        .join(model_versions, model_versions.c.model_version_id == gates.c.challenger_id)
-        .where(model_versions.c.version == version)
-        .order_by(gates.c.gate_id.desc())
-    )
+def decision(engine: Engine, gate_id: int) -> Decision | None:
+    """What was said of the challenger that passed a gate; None if nothing was."""
+    columns = (decisions.c.approved, decisions.c.decided_by, decisions.c.reason, decisions.c.decided_at)
     with reading(engine) as connection:
-        row = connection.execute(query).first()
+        row = connection.execute(select(*columns).where(decisions.c.gate_id == gate_id)).first()
     return None if row is None else Decision(bool(row[0]), *row[1:])
 
 
 @outlasts_outages
-def waiting(engine: Engine) -> tuple[Retraining, Gate] | None:
-    """The attempt that waits for a person's word, and the gate that its challenger passed."""
-    query = text(f"{_GATE} WHERE g.retraining_id = :retraining_id AND g.passed = 1")
+def refusal(engine: Engine, version: str) -> Decision | None:
+    """The last time that a person said no to this very version; None if nobody did."""
+    query = text(
+        "SELECT d.gate_id FROM decisions d JOIN gates g ON g.gate_id = d.gate_id"
+        " JOIN model_versions m ON m.model_version_id = g.challenger_id"
+        " WHERE m.version = :version AND d.approved = 0 ORDER BY d.gate_id DESC LIMIT 1"
+    )
     with reading(engine) as connection:
-        found = _open(connection)
-        if found is None or found.outcome != "waiting":
-            return None
-        row = connection.execute(query, {"retraining_id": found.retraining_id}).one()
-    attempt = Retraining(found.retraining_id, found.champion, found.number, found.asked)
-    return attempt, Gate(row[0], row[1], row[2], parse_verdict(json.loads(row[3])))
+        gate_id = connection.execute(query, {"version": version}).scalar()
+    return None if gate_id is None else decision(engine, gate_id)
 
 
 def _version_id(connection: Connection, version: str) -> int:
     query = select(model_versions.c.model_version_id).where(model_versions.c.version == version)
     return int(connection.execute(query).scalar_one())
+
+
+def _served_version_id(connection: Connection) -> int | None:
+    query = select(label_sets.c.model_version_id).join(
+        served_label_set, served_label_set.c.label_set_id == label_sets.c.label_set_id
+    )
+    return connection.execute(query).scalar()
+
+
+def _close(connection: Connection, retraining_id: int, outcome: str, told: str, now: datetime) -> None:
+    _update(connection, retraining_id, outcome=outcome, told=told, finished_at=now, is_open=None)
 
 
 def _update(connection: Connection, retraining_id: int, **values: object) -> None:

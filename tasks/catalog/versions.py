@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select, text, update
 
 from fashion_clip.errors import UsageError
 from tasks.catalog import models
@@ -34,16 +34,21 @@ class Made:
 
 @outlasts_outages
 def register(engine: Engine, model: ModelFacts, made: Made) -> str:
-    """Registers a version; returns its name. Safe to repeat: a model that is registered stays as it is."""
+    """Registers a version; returns its name, that of its first registration. Safe to repeat."""
     with writing(engine) as connection:
         one_at_a_time(connection)
         parent = select(model_versions.c.model_version_id).where(model_versions.c.version == made.parent)
         parent_id = None if made.parent is None else connection.execute(parent).scalar_one()
         facts = json.dumps(made.facts, ensure_ascii=False, allow_nan=False, sort_keys=True)
         version_id = models.register(connection, model, made.rung, parent_id, facts)
+        mine = model_versions.c.model_version_id == version_id
+        if model.digest is not None:  # it may have been rejected, and not kept, before
+            kept = {"digest": model.digest, "checkpoint": model.checkpoint}
+            without = model_versions.c.digest.is_(None) & model_versions.c.head.is_not(None)
+            connection.execute(update(model_versions).where(mine, without).values(kept))
         rows = [(version_id, truth_id, part) for part, ids in made.truths.items() for truth_id in ids]
         insert_tuples_or_nothing(connection, training_truths, rows)
-    return model.version
+        return str(connection.execute(select(model_versions.c.version).where(mine)).scalar_one())
 
 
 @dataclass(frozen=True)
@@ -96,28 +101,60 @@ def find(engine: Engine, version: str) -> Version:
 
 
 @outlasts_outages
-def lineage(engine: Engine, version: str) -> list[str]:
-    """The checkpoints of a version and of all it was made from, itself first."""
+def of_fingerprint(engine: Engine, fingerprint: str) -> str | None:
+    """The version that gives just these answers, whatever it is called; None if there is none."""
+    query = select(model_versions.c.version).where(model_versions.c.fingerprint == fingerprint)
+    with reading(engine) as connection:
+        return connection.execute(query).scalar()
+
+
+@outlasts_outages
+def ever_served(engine: Engine) -> set[str]:
+    """The checkpoints of all versions that were served at some time."""
     query = text(
-        "WITH RECURSIVE line (model_version_id, parent_id, checkpoint) AS ("
-        " SELECT model_version_id, parent_id, checkpoint FROM model_versions WHERE version = :version"
-        " UNION ALL SELECT m.model_version_id, m.parent_id, m.checkpoint"
-        " FROM model_versions m JOIN line ON m.model_version_id = line.parent_id)"
-        " SELECT checkpoint FROM line"
+        "SELECT DISTINCT m.checkpoint FROM served_log l"
+        " JOIN label_sets s ON s.label_set_id = l.label_set_id"
+        " JOIN model_versions m ON m.model_version_id = s.model_version_id"
     )
     with reading(engine) as connection:
-        return list(connection.execute(query, {"version": version}).scalars())
+        return set(connection.execute(query).scalars())
 
 
 @outlasts_outages
 def served_before(engine: Engine) -> str | None:
-    """The model that was served last before the one that is served now; None if there was no other."""
+    """The model to go back to: that served before the present one was promoted; None if there was none.
+
+    A way back is no promotion: after it, one goes back further.
+    """
     query = text(
         "SELECT m.version FROM served_log l JOIN label_sets s ON s.label_set_id = l.label_set_id"
-        " JOIN model_versions m ON m.model_version_id = s.model_version_id"
-        " WHERE s.model_version_id <> (SELECT n.model_version_id FROM served_label_set v"
-        " JOIN label_sets n ON n.label_set_id = v.label_set_id)"
-        " ORDER BY l.served_log_id DESC LIMIT 1"
+        " JOIN model_versions m ON m.model_version_id = s.model_version_id ORDER BY l.served_log_id"
+    )
+    way: list[str] = []
+    with reading(engine) as connection:
+        for version in connection.execute(query).scalars():
+            if way[-2:-1] == [version]:
+                way.pop()
+            elif way[-1:] != [version]:
+                way.append(version)
+    return way[-2] if len(way) > 1 else None
+
+
+@outlasts_outages
+def taught_by(engine: Engine, version: str) -> tuple[set[str], set[str]]:
+    """URIs of the photos, and ids of the products, whose truth had a part in making a version or its parents.
+
+    Truth that judged them has none.
+    """
+    query = text(
+        "WITH RECURSIVE line (model_version_id, parent_id) AS ("
+        " SELECT model_version_id, parent_id FROM model_versions WHERE version = :version"
+        " UNION ALL SELECT m.model_version_id, m.parent_id"
+        " FROM model_versions m JOIN line ON m.model_version_id = line.parent_id)"
+        " SELECT DISTINCT p.uri, t.product_id FROM line"
+        " JOIN training_truths u ON u.model_version_id = line.model_version_id AND u.part <> 'judge'"
+        " JOIN truths t ON t.truth_id = u.truth_id LEFT JOIN photos p ON p.photo_id = t.photo_id"
     )
     with reading(engine) as connection:
-        return connection.execute(query).scalar()
+        rows = connection.execute(query, {"version": version}).all()
+    return {uri for uri, _ in rows if uri is not None}, {product for _, product in rows if product}

@@ -123,7 +123,7 @@ def test_embeddings_are_made_anew_where_they_have_changed(
         ),
         (("models", "promote", "./nowhere"), "no such folder"),
         (("models", "show", "nobody"), "no such model is registered"),
-        (("models", "approve", "fashion-mnist"), "never met a gate"),
+        (("models", "approve", "fashion-mnist"), "passed no gate, so there is nothing to decide"),
         (("models", "rollback"), "there is no former model to go back to"),
     ],
 )

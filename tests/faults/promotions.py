@@ -127,7 +127,7 @@ def _make(scene: Scene, number: int) -> str:
     mine = Challenger(
         Rung.HEAD, replace(made.model, learned=other), made.checkpoint, made.vectors, made.rows, {}
     )
-    return judging.register(engine, stage, mine, number)
+    return judging.register(engine, stage, mine, number, keep=True)
 
 
 def _relabel(scene: Scene, number: int) -> None:

@@ -46,7 +46,7 @@ def test_a_version_that_is_gone_or_another_is_told(models: Path) -> None:
         registry.bring(f"registry:{VERSION}", "0" * 64)
     registry._bring.cache_clear()
     (models / VERSION).rename(models / "elsewhere")
-    with pytest.raises(CheckpointError, match=r"is registered, but .* is not there"):
+    with pytest.raises(CheckpointError, match="is registered, but is not in"):
         registry.bring(f"registry:{VERSION}", digest)
 
 
@@ -74,5 +74,14 @@ def test_through_s3(bucket: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tmp_path / "there" in folder.parents
     assert (folder / DESCRIPTION).is_file()
     registry._bring.cache_clear()
-    with pytest.raises(SourceError, match="cannot reach the models"):
+    with pytest.raises(CheckpointError, match="is not in 's3://"):
         registry.bring("registry:nobody-0000000000", digest)
+    (folder / "config.json").write_text("{}")  # a copy that was damaged is fetched again
+    assert registry.bring(f"registry:{VERSION}", digest) == folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "third"))
+    assert registry.publish(VERSION, MODEL_DIR, None, None, {"rung": "other"}) == digest
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    registry._bring.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "fourth"))
+    with pytest.raises(SourceError, match="cannot reach the models"):
+        registry.bring(f"registry:{VERSION}", digest)

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("attribute", sa.Text(), nullable=False),
         sa.Column("minimum_gain", sa.Double(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("truth_id", sa.Integer(), nullable=False),
         sa.Column("prefect_flow_run_id", sa.Text(), nullable=True),
         sa.Column("started_at", TIME, nullable=False),
         sa.Column("finished_at", TIME, nullable=True),
