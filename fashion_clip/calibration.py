@@ -16,9 +16,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
+from fashion_clip.errors import CheckpointError
 from fashion_clip.taxonomy import Attribute, Taxonomy
 from fashion_clip.unknown import UnknownRule, rule_from_dict
+
+_MOST = 3e38  # that float32 holds, in which scores are computed
+_LEAST_TEMPERATURE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,50 @@ class Calibration:
 
 
 def parse_calibration(document: str) -> Calibration:
-    """What `to_json` wrote."""
-    fields = json.loads(document)
-    unknown = fields.pop("unknown")
-    attributes = {
-        name: AttributeCalibration(**{**entry, "bias": tuple(entry["bias"])})
-        for name, entry in fields.pop("attributes").items()
-    }
-    return Calibration(**fields, attributes=attributes, unknown=rule_from_dict(unknown) if unknown else None)
+    """What `to_json` wrote.
+
+    Raises:
+        CheckpointError: it is not that, or its numbers are out of their ranges.
+    """
+    try:
+        fields = json.loads(document)
+        unknown = fields.pop("unknown")
+        attributes = {name: _entry(entry) for name, entry in fields.pop("attributes").items()}
+        for name in ("precision", "certainty", "fitting"):
+            _check_number(name, fields[name], 0, 1)
+        _check_text("truth_version", fields["truth_version"])
+        rule = None if unknown is None else rule_from_dict(unknown)
+        return Calibration(**fields, attributes=attributes, unknown=rule)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"its calibration cannot be used ({type(error).__name__}: {error}); calibrate the model again"
+        ) from error
+
+
+def _entry(found: dict[str, Any]) -> AttributeCalibration:
+    """Raises ValueError and others if it is none."""
+    _check_text("attribute_version", found["attribute_version"])
+    if not isinstance(found["bias"], list):
+        raise ValueError(f"bias must be a list of numbers, not {found['bias']!r}")
+    for number in (found["slope"], found["intercept"], *found["bias"]):
+        _check_number("slope, intercept and bias", number, -_MOST, _MOST)
+    _check_number("temperature", found["temperature"], _LEAST_TEMPERATURE, _MOST)
+    _check_number("truths", found["truths"], 0, _MOST)
+    if found["threshold"] is not None:
+        _check_number("threshold", found["threshold"], 0, 1)
+    for name in ("error_before", "error_after", "accepted"):
+        _check_number(name, found[name], 0, 1)
+    return AttributeCalibration(**{**found, "bias": tuple(found["bias"])})
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number between {low:.3g} and {high:.3g}, not {value!r}")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {value!r}")
 
 
 def attribute_version(taxonomy: Taxonomy, attribute: Attribute) -> str:

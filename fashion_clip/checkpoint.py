@@ -36,6 +36,7 @@ _HUB_FILES = [
     "added_tokens.json",
 ]
 _CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
+_ADAPTER = "adapter_config.json"
 # Repositories whose main branch holds pickled weights only, with the commit of the hub's own conversion
 # robot. transformers searches the pull requests for such a commit at every load, and does not find it again
 # without a network; a named commit is the same bytes for everybody and is found in the cache.
@@ -191,7 +192,15 @@ def _check_files(folder: Path, name: str) -> None:
 
 
 def _check_code(folder: Path, name: str) -> None:
-    """No code of a repository is run; a model that asks for it would not be what its author meant."""
+    """No code of a repository is run; a model that asks for it would not be what its author meant.
+
+    Nor is an adapter applied, which transformers does unasked: the weights would not be those of the file.
+    """
+    if (folder / _ADAPTER).exists():
+        raise CheckpointError(
+            f"model {name!r}: an adapter lies beside the weights ({str(folder / _ADAPTER)!r}), and none is "
+            "applied here; merge the adapter into the weights first, in Python: PeftModel.merge_and_unload()"
+        )
     for path in sorted(folder.glob("*.json")):
         if path.name in _CONFIGS and "auto_map" in path.read_text(encoding="utf-8", errors="replace"):
             raise CheckpointError(

@@ -16,7 +16,9 @@ from fashion_clip.scoring import Head
 
 HEAD_FILE = "head.safetensors"
 _ARRAYS = ("weights", "scales", "biases")
-_FACTS = ("attribute", "labels", "prompt_scale", "prompt_bias", "prompt_share", "penalty")
+_NUMBERS = ("prompt_scale", "prompt_bias", "prompt_share", "penalty")
+_FACTS = ("attribute", "labels", *_NUMBERS)
+_UNIT = 1e-3  # by how much a row's length may differ from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,7 @@ def read_heads(path: Path, dimension: int) -> LearnedHeads:
         with safe_open(path, framework="numpy") as file:
             facts: list[dict[str, Any]] = json.loads(file.metadata()["heads"])
             heads = tuple(
-                LearnedHead(
-                    **{**one, "labels": tuple(one["labels"])},
-                    **{name: file.get_tensor(f"{number}.{name}") for name in _ARRAYS},
-                )
+                LearnedHead(**_facts(one), **{name: file.get_tensor(f"{number}.{name}") for name in _ARRAYS})
                 for number, one in enumerate(facts)
             )
     except Exception as error:
@@ -81,11 +80,24 @@ def read_heads(path: Path, dimension: int) -> LearnedHeads:
             "model again"
         ) from error
     for head in heads:
-        _check(head, path, dimension)
+        _check_arrays(head, path, dimension)
     return LearnedHeads(heads)
 
 
-def _check(head: LearnedHead, path: Path, dimension: int) -> None:
+def _facts(found: dict[str, Any]) -> dict[str, Any]:
+    """As `LearnedHead` has them. Raises ValueError unless they are of its types, and numbers are finite."""
+    labels = found["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"labels must be a list of texts, not {labels!r}")
+    if len(set(labels)) < len(labels) or not isinstance(found["attribute"], str):
+        raise ValueError(f"attribute {found['attribute']!r} must be a text, and no label twice in {labels!r}")
+    for name in _NUMBERS:
+        if type(found[name]) not in (int, float) or not np.isfinite(found[name]):
+            raise ValueError(f"{name} must be a finite number, not {found[name]!r}")
+    return {**found, "labels": tuple(labels)}
+
+
+def _check_arrays(head: LearnedHead, path: Path, dimension: int) -> None:
     wanted = {"weights": (len(head.labels), dimension), "scales": (len(head.labels),)}
     wanted["biases"] = wanted["scales"]
     for name, shape in wanted.items():
@@ -95,6 +107,11 @@ def _check(head: LearnedHead, path: Path, dimension: int) -> None:
                 f"{str(path)!r}: {name} of attribute {head.attribute!r} must be numbers of shape {shape}, "
                 f"and are of shape {found.shape}; the file is damaged or another model's"
             )
+    if (np.abs(np.linalg.norm(head.weights, axis=1) - 1) > _UNIT).any():
+        raise CheckpointError(
+            f"{str(path)!r}: the weights of attribute {head.attribute!r} must be rows of length 1; the file "
+            "is damaged"
+        )
 
 
 def _document(learned: LearnedHeads) -> str:

@@ -38,7 +38,8 @@ def load_model(
 ) -> Model:
     """Load a folder or hub model, with the heads and the calibration that a folder of this program has.
 
-    Raises CheckpointError and UsageError as load_encoder does.
+    Raises CheckpointError and UsageError as load_encoder does, and CheckpointError for heads or a calibration
+    that cannot be used, or that are not what the folder's description tells.
     """
     encoder = load_encoder(name, None, runtime, precision, decode, generation)
     learned = read_learned(encoder.folder, encoder.dimension)

@@ -22,6 +22,7 @@ from fashion_clip.calibration import Calibration, parse_calibration
 from fashion_clip.checkpoint import model_files
 from fashion_clip.errors import CheckpointError
 from fashion_clip.head_file import HEAD_FILE, LearnedHeads, read_heads, write_heads
+from fashion_clip.runtimes import CONVERTED
 
 DESCRIPTION = "fashion_clip.json"
 FORMAT = 1
@@ -77,8 +78,10 @@ def write_model_folder(
 def check_model_folder(folder: Path, digest: str | None = None) -> None:
     """Reads every file that the description names and compares it, and the description with its digest.
 
+    Besides these there may be what OpenVINO's runtime converted, and files whose names begin with a dot.
+
     Raises:
-        CheckpointError: something is missing or was changed.
+        CheckpointError: something is missing, was changed or was added.
     """
     document = description(folder)
     if document is None:
@@ -87,7 +90,19 @@ def check_model_folder(folder: Path, digest: str | None = None) -> None:
         raise CheckpointError(
             f"{str(folder / DESCRIPTION)!r} was changed since the model was registered; put the original back"
         )
-    for name, wanted in document["files"].items():
+    files = document["files"]
+    if "config.json" not in files or not any(map(_weights, files)):
+        raise CheckpointError(
+            f"{str(folder / DESCRIPTION)!r} lists no config.json, or no weights, among the model's files; "
+            "make the model again"
+        )
+    for path in sorted(folder.iterdir()):
+        converted = path.name == CONVERTED and path.is_dir()
+        if path.name not in (*files, DESCRIPTION) and not path.name.startswith(".") and not converted:
+            raise CheckpointError(
+                f"{str(path)!r} is not among the files of the model; take it out of its folder"
+            )
+    for name, wanted in files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != wanted:
             raise CheckpointError(
@@ -106,16 +121,27 @@ def description(folder: Path) -> dict[str, Any] | None:
             raise ValueError(f"its format is {document['format']!r}; this program reads {FORMAT}")
         if not all(_plain(name) and isinstance(of, str) for name, of in document["files"].items()):
             raise ValueError("its files must be plain names with a sha256 each")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be used: {type(error).__name__}: {error}") from error
     found: dict[str, Any] = document
     return found
 
 
 def read_learned(folder: Path, dimension: int) -> LearnedHeads | None:
-    """The heads that a folder has beside its weights. Raises CheckpointError if they cannot be used."""
+    """The heads that a folder has beside its weights.
+
+    Raises:
+        CheckpointError: they cannot be used, or are not those that the folder's description tells of, if any.
+    """
     path = folder / HEAD_FILE
-    return read_heads(path, dimension) if path.is_file() else None
+    learned = read_heads(path, dimension) if path.is_file() else None
+    document, found = description(folder), learned.version if learned else None
+    if document is not None and document.get("head") != found:
+        raise CheckpointError(
+            f"{str(path)!r} holds learned heads of version {found}, and {DESCRIPTION} beside it tells of "
+            f"{document.get('head')!r}; put the original back"
+        )
+    return learned
 
 
 def read_calibration(folder: Path) -> Calibration | None:
@@ -123,10 +149,8 @@ def read_calibration(folder: Path) -> Calibration | None:
     found = (description(folder) or {}).get("calibration")
     try:
         return None if found is None else parse_calibration(json.dumps(found))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the calibration in {str(folder / DESCRIPTION)!r} cannot be used: {error!r}"
-        ) from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(folder / DESCRIPTION)!r}: {error}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -136,6 +160,10 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _weights(name: str) -> bool:
+    return name.endswith(".safetensors") and name != HEAD_FILE
 
 
 def _plain(name: object) -> bool:

@@ -58,12 +58,15 @@ class UnknownRule:
 
 
 def rule_from_dict(document: dict[str, object]) -> UnknownRule:
-    """What `as_dict` gave."""
+    """What `as_dict` gave. Raises ValueError and others if it is not that."""
     mean, components, variances = (
         np.frombuffer(base64.b64decode(str(document[name])), "<f4")
         for name in ("mean", "components", "variances")
     )
     noise, threshold = (float(str(document[name])) for name in ("noise", "threshold"))
+    finite = all(np.isfinite(found).all() for found in (mean, components, variances, noise, threshold))
+    if not finite or noise <= 0 or (variances <= 0).any():
+        raise ValueError("the rule for unknown photos must be of finite numbers, with positive variances")
     return UnknownRule(mean, components.reshape(len(variances), len(mean)), variances, noise, threshold)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Runtime = Literal["auto", "torch", "openvino"]
 # What the tower's matrices are multiplied in. Weights are stored, and vectors come out, as float32.
 Precision = Literal["float32", "bfloat16"]
+CONVERTED = "openvino"  # the folder of converted models, beside a checkpoint's files
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 

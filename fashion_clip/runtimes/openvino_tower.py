@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fashion_clip.machine import usable_cores
+from fashion_clip.runtimes import CONVERTED
 
 if TYPE_CHECKING:
     from fashion_clip.checkpoint import Checkpoint
@@ -90,7 +91,7 @@ def converted(checkpoint: "Checkpoint", identity: str) -> Path:
 
 
 def _place(checkpoint: Path) -> Path:
-    beside = checkpoint / "openvino"
+    beside = checkpoint / CONVERTED
     try:
         beside.mkdir(exist_ok=True)
         if os.access(beside, os.W_OK):

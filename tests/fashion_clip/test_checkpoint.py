@@ -161,8 +161,18 @@ def test_code_of_a_folder_is_never_run(folder: Path, tmp_path: Path) -> None:
         lambda config: config.update(auto_map=auto_map, attn_implementation="owner/kernel"),
     )
     edit(folder / "tokenizer_config.json", lambda config: config.update(auto_map=auto_map))
+    assert "names program code of its own (auto_map)" in refusal(folder)
+    edit(folder / "config.json", lambda config: config.pop("auto_map"))
+    edit(folder / "tokenizer_config.json", lambda config: config.pop("auto_map"))
     load_checkpoint(str(folder))
     assert not (tmp_path / "trapped").exists()
+
+
+def test_an_adapter_beside_the_weights_is_not_applied(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    assert "merge the adapter into the weights first, in Python: PeftModel.merge_and_unload()" in refusal(
+        folder
+    )
 
 
 def test_a_truncated_file_of_weights(folder: Path) -> None:

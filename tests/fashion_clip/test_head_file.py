@@ -60,6 +60,29 @@ def test_another_models_head_is_refused(learned: LearnedHeads, tmp_path: Path) -
         read_heads(tmp_path / "head.safetensors", 32)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"labels": "abcd"}, "labels must be a list of texts, not 'abcd'"),
+        ({"labels": ("a", "b", "c", 4)}, "labels must be a list of texts"),
+        ({"labels": ("a", "b", "c", "a")}, "no label twice"),
+        ({"attribute": None}, "attribute None must be a text"),
+        ({"prompt_bias": float("nan")}, "prompt_bias must be a finite number, not nan"),
+        ({"prompt_scale": float("inf")}, "prompt_scale must be a finite number"),
+        ({"penalty": "1"}, "penalty must be a finite number"),
+        ({"prompt_share": True}, "prompt_share must be a finite number"),
+        ({"weights": np.ones((4, DIMENSION))}, "must be rows of length 1"),
+    ],
+)
+def test_a_head_of_other_types_is_refused(
+    learned: LearnedHeads, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    changed = replace(learned.heads[1], **change)  # type: ignore[arg-type]
+    write_heads(LearnedHeads((learned.heads[0], changed)), tmp_path / "head.safetensors")
+    with pytest.raises(CheckpointError, match=told):
+        read_heads(tmp_path / "head.safetensors", DIMENSION)
+
+
 @pytest.mark.parametrize("content", [b"", b"no safetensors", b"\x80\x04\x95pickle"])
 def test_what_is_no_head_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "head.safetensors").write_bytes(content)

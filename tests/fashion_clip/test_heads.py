@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from fashion_clip import heads
 from fashion_clip.calibrating import Truths
+from fashion_clip.head_file import LearnedHeads
 from fashion_clip.heads import LearnedHead, fit_head, out_of_fold, with_learned
 from fashion_clip.predictions import NONE_OF_THEM
-from fashion_clip.scoring import Head, prompt_head, top_labels
+from fashion_clip.scoring import Head, log_softmax, prompt_head, top_labels
 from tests.fashion_clip.made_truth import unit
 
 LABELS, DIMENSION = 6, 24
@@ -87,12 +89,18 @@ def test_a_label_that_is_added_later_takes_part_by_its_prompt() -> None:
 def test_the_same_truth_makes_the_same_head() -> None:
     one, other = (fit_head(prompts(0.3), photos(150, 7)) for _ in range(2))
     np.testing.assert_array_equal(one.weights, other.weights)
-    assert replace(one, weights=other.weights, scales=other.scales, biases=other.biases) is not one
-    assert (one.prompt_share, one.penalty, one.prompt_bias) == (
-        other.prompt_share,
-        other.penalty,
-        other.prompt_bias,
-    )
+    assert LearnedHeads((one,)).version == LearnedHeads((other,)).version
+
+
+def test_the_order_of_truth_is_nothing() -> None:
+    told = photos(150, 7)
+    told = replace(told, products=tuple(f"p{number // 3}" for number in range(150)))
+    order = np.random.default_rng(0).permutation(150)
+    turned = told.rows(order)
+    one, other = (fit_head(prompts(0.3), each) for each in (told, turned))
+    assert LearnedHeads((one,)).version == LearnedHeads((other,)).version
+    before, after = (out_of_fold(prompts(0.3), each, one) for each in (told, turned))
+    np.testing.assert_array_equal(before[order], after)
 
 
 def test_truth_that_no_label_fits_teaches_nothing() -> None:
@@ -111,9 +119,51 @@ def test_one_photo_and_one_product_are_enough() -> None:
     one = photos(1, 10)
     assert fit_head(prompts(0.1), one).labels == (NAMES[one.truth[0]],)
     same = photos(5, 11)
-    learned = fit_head(prompts(0.1), replace(same, products=("p",) * 5))
+    same = replace(same, products=("p",) * 5)
+    learned = fit_head(prompts(0.1), same)
     assert isinstance(learned, LearnedHead)
     assert np.isfinite(learned.weights).all()
+    logits = prompts(0.1).logits(same.vectors @ prompts(0.1).weights.T)
+    np.testing.assert_allclose(out_of_fold(prompts(0.1), same, learned), np.exp(log_softmax(logits)))
+
+
+def test_examples_of_one_label_do_not_make_all_photos_that_label() -> None:
+    told = photos(30, 14, labels=1)
+    before = prompts(0.3)
+    learned = fit_head(before, told)
+    assert (learned.labels, learned.prompt_share, learned.penalty) == (NAMES[:1], 1.0, 100.0)
+    np.testing.assert_allclose(learned.weights, before.weights[:1], rtol=1e-5)
+    given = top_labels(with_learned(before, learned), before.weights, 1).index[:, 0]
+    assert given.tolist() == list(range(LABELS))
+
+
+def test_photos_without_any_difference_teach_rows_of_length_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "PROMPT_SHARES", (0.0,))
+    told = photos(40, 15)
+    learned = fit_head(prompts(0.3), replace(told, vectors=np.repeat(told.vectors[:1], 40, axis=0)))
+    np.testing.assert_allclose(np.linalg.norm(learned.weights, axis=1), 1, rtol=1e-5)
+
+
+def test_many_photos_of_a_labels_only_product_are_as_one() -> None:
+    """A label of one product leaves as much to labels not seen so far, however often it was photographed."""
+    told = photos(60, 16, labels=4)
+    last = told.rows(np.flatnonzero(told.truth == 3)[:1])
+    others = told.rows(np.flatnonzero(told.truth != 3))
+    biases = []
+    for times in (1, 20):
+        added = last.rows(np.zeros(times, dtype=np.intp))
+        both = Truths(
+            np.vstack([others.vectors, added.vectors]),
+            np.concatenate([others.truth, added.truth]),
+            others.products + added.products,
+            np.ones(len(others.truth) + times),
+        )
+        learned = fit_head(prompts(0.3), both)
+        head = with_learned(prompts(0.3), learned)
+        shares = np.exp(log_softmax(head.logits(both.vectors @ head.weights.T)))
+        expected = 1 / (len(others.truth) + 2)
+        biases.append(shares[:, 4:].sum(axis=1).mean() / expected)
+    assert biases == pytest.approx([1, 1], abs=0.02)
 
 
 def test_without_any_example_it_says_so() -> None:

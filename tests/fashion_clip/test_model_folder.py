@@ -16,6 +16,7 @@ from fashion_clip.model_folder import (
     DESCRIPTION,
     check_model_folder,
     description,
+    read_calibration,
     sha256_of,
     write_model_folder,
 )
@@ -96,6 +97,83 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
     (folder / DESCRIPTION).write_text(text)
     with pytest.raises(CheckpointError, match="cannot be used"):
         description(folder)
+
+
+def described(folder: Path, **changes: object) -> None:
+    document = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps(document | changes))
+
+
+def test_heads_are_those_that_the_description_tells(folder: Path, learned: LearnedHeads) -> None:
+    head = folder / "head.safetensors"
+    content = head.read_bytes()
+    head.unlink()
+    with pytest.raises(CheckpointError, match="holds learned heads of version None"):
+        load_model(str(folder))
+    head.write_bytes(content)
+    described(folder, head=None)
+    with pytest.raises(CheckpointError, match=f"version {learned.version}, and .* tells of None"):
+        load_model(str(folder))
+
+
+def test_a_file_that_is_not_the_models_is_told(folder: Path) -> None:
+    (folder / "openvino").mkdir()
+    (folder / "openvino" / "kept.lock").touch()
+    (folder / ".DS_Store").touch()
+    check_model_folder(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json' is not among the files of the model"):
+        check_model_folder(folder)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_description_without_config_or_weights_is_refused(folder: Path, missing: str) -> None:
+    files = json.loads((folder / DESCRIPTION).read_text())["files"]
+    del files[missing]
+    (folder / missing).unlink()
+    described(folder, files=files)
+    with pytest.raises(CheckpointError, match=r"lists no config\.json, or no weights"):
+        check_model_folder(folder)
+
+
+ENTRY = {
+    "attribute_version": "v", "temperature": 1.0, "bias": [0.0, 0.5], "slope": 1.0, "intercept": 0.0,
+    "threshold": None, "truths": 200, "error_before": 0.1, "error_after": 0.05, "accepted": 0.0,
+}  # fmt: skip
+CALIBRATION = {
+    "precision": 0.95, "certainty": 0.9, "truth_version": "t", "fitting": 0.5, "attributes": {"kind": ENTRY},
+    "unknown": None,
+}  # fmt: skip
+
+
+def test_a_calibration_is_read(folder: Path) -> None:
+    described(folder, calibration=CALIBRATION)
+    found = read_calibration(folder)
+    assert found is not None and found.attributes["kind"].bias == (0.0, 0.5)
+
+
+NONE_AT_ALL: list[object] = [
+    [], "text", 1, {}, CALIBRATION | {"attributes": []}, CALIBRATION | {"attributes": {"kind": "ab"}},
+    CALIBRATION | {"more": 1}, CALIBRATION | {"precision": "0.9"}, CALIBRATION | {"fitting": 2},
+    CALIBRATION | {"truth_version": 1}, CALIBRATION | {"unknown": 3},
+    CALIBRATION | {"unknown": {"mean": "AAAA", "components": "", "variances": "", "noise": 1}},
+]  # fmt: skip
+NO_ENTRIES: list[dict[str, object]] = [
+    {"temperature": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": None},
+    {"temperature": 10**400}, {"threshold": 1.5}, {"threshold": "0.5"}, {"bias": "12"}, {"bias": [None]},
+    {"bias": [float("inf")]}, {"slope": True}, {"intercept": []}, {"truths": -1}, {"error_after": 2},
+    {"attribute_version": None}, {"more": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [*NONE_AT_ALL, *(CALIBRATION | {"attributes": {"kind": ENTRY | change}} for change in NO_ENTRIES)],
+)
+def test_a_damaged_calibration_is_refused(folder: Path, calibration: object) -> None:
+    described(folder, calibration=calibration)
+    with pytest.raises(CheckpointError, match="its calibration cannot be used"):
+        read_calibration(folder)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_stays(

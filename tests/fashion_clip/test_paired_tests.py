@@ -11,6 +11,7 @@ from scipy.stats import binom, binomtest, multinomial
 
 from fashion_clip.paired_tests import (
     Pairs,
+    count_coins,
     count_pairs,
     difference_intervals,
     holm,
@@ -49,6 +50,8 @@ def test_equal_weights_count(rows: list[tuple[bool, bool]], weight: float) -> No
     assert found.n == pytest.approx(len(rows))
     assert found.losses == pytest.approx(np.count_nonzero(champion & ~challenger))
     assert found.gains == pytest.approx(np.count_nonzero(challenger & ~champion))
+    coins = count_coins(champion, challenger, np.full(len(rows), weight))
+    assert (coins.losses, coins.gains) == pytest.approx((found.losses, found.gains))
 
 
 def test_with_weights_what_gains_on_light_draws_alone_is_seldom_taken_for_better() -> None:
@@ -61,12 +64,29 @@ def test_with_weights_what_gains_on_light_draws_alone_is_seldom_taken_for_better
         luck = draws.random(n)
         gains, losses = luck < 0.05 + lean, luck > 0.95 + lean
         for equal in (False, True):
-            pairs = count_pairs(losses, gains, np.ones(n) if equal else weights)
-            better = sign_test(pairs.gains, pairs.losses) <= 0.05
+            coins = count_coins(losses, gains, np.ones(n) if equal else weights)
+            better = sign_test(coins.gains, coins.losses) <= 0.05
             unweighted += equal and better
             weighted += not equal and better
     # At 5 % exactly, more of them would be taken for better once in ten thousand times.
     assert weighted <= binom.ppf(1 - 1e-4, rounds, 0.05) < unweighted / 4
+
+
+@pytest.mark.parametrize("level", [0.05, 0.0076, 0.002])
+def test_few_heavy_discordant_draws_are_few_coins(level: float) -> None:
+    """Of 1,000 draws ten weigh 100 each and mostly tell two equal models apart; the others seldom do."""
+    draws, rounds = np.random.default_rng(0), 4_000
+    weights = np.repeat([1.0, 100.0], [990, 10])
+    better = of_all = 0
+    for _ in range(rounds):
+        apart = draws.random(1_000) < np.where(weights > 1, 0.8, 0.02)
+        gains = draws.random(1_000) < 0.5
+        losses, gains = apart & ~gains, apart & gains
+        coins, pairs = count_coins(losses, gains, weights), count_pairs(losses, gains, weights)
+        better += sign_test(coins.gains, coins.losses) <= level
+        of_all += sign_test(pairs.gains, pairs.losses) <= level
+    # At the level exactly, more of them would be taken for better once in a thousand times.
+    assert better <= binom.ppf(0.999, rounds, level) < of_all
 
 
 def test_weights_by_hand() -> None:
@@ -75,6 +95,9 @@ def test_weights_by_hand() -> None:
     draws = 64 / 22
     assert (found.n, found.losses, found.gains) == pytest.approx((draws, draws * 4 / 8, draws * 3 / 8))
     assert found.difference == pytest.approx(-1 / 8)
+    coins = count_coins(champion, challenger, np.array([4.0, 1.0, 1.0, 2.0]))
+    assert (coins.losses, coins.gains) == pytest.approx((49 / 21 * 4 / 7, 49 / 21 * 3 / 7))
+    assert count_coins(champion, champion, np.ones(4)).discordant == 0
     with pytest.raises(ValueError, match="no draws"):
         count_pairs(champion[:0], challenger[:0], np.array([]))
 
