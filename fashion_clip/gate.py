@@ -1,9 +1,10 @@
 """The gate: whether a challenger replaces the champion, told by what both said of the same products.
 
 It errs if it lets a model pass that is no better. It lets one pass only if a paired test of the primary
-attribute, exact where all products weigh the same, says so at a level; `error_rate` spends one probability of 5 % over all rungs and all climbs
-against one champion, and by the union bound (Bonferroni) that holds whatever truth and predictions the looks
-share. Every other check can only reject, and adds nothing to that probability, whatever its own level is.
+attribute, exact where all products weigh the same, says so at a level; `error_rate` spends one probability of
+5 % over all rungs and all climbs against one champion, and by the union bound (Bonferroni) that holds
+whatever truth and predictions the looks share. Every other check can only reject, and adds nothing to that
+probability, whatever its own level is.
 
 Speed is not looked at: a challenger's towers have the champion's architecture, so that it cannot differ.
 """

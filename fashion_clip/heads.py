@@ -184,14 +184,12 @@ def _fitted(prompts: Head, examples: _Examples, share: float, penalty: float) ->
     seen, target = np.unique(examples.labels, return_inverse=True)
     prior = prompts.weights[seen] * (np.float32(share) * prompts.scales[seen, None])
     rows, biases = _regression(examples.vectors, target, prior, penalty)
-    norms = np.linalg.norm(rows, axis=1)
-    # A row that nothing was learned of is the prompt's, with scale 0: rows are of length 1.
-    units = np.where(norms[:, None] > 0, rows / np.maximum(norms, 1e-12)[:, None], prompts.weights[seen])
+    norms = np.maximum(np.linalg.norm(rows, axis=1), np.float32(1e-12))
     scale = float(prompts.scales[0]) * max(share, LEAST_SHARE)
     learned = LearnedHead(
         prompts.attribute,
         tuple(prompts.labels[number] for number in seen),
-        units.astype(np.float32),
+        (rows / norms[:, None]).astype(np.float32),
         norms.astype(np.float32),
         biases,
         prompt_scale=scale,

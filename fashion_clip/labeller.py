@@ -40,9 +40,9 @@ class Labeller:
 def label(labeller: Labeller, vectors: Floats, k: int = 5) -> dict[str, TopLabels]:
     """Attribute -> the best k labels of vectors (n, dimension) with rows of length 1, and what is decided.
 
-    An attribute that is not calibrated has its labels by its head's logits, UNCALIBRATED. Calibrated ones are chosen
-    together, so that each label stands below its parent's; the chosen label comes first, then the others by
-    confidence. What is unlike the catalogue's photos is accepted in none of them.
+    An attribute that is not calibrated has its labels by its head's logits, UNCALIBRATED. Calibrated ones are
+    chosen together, so that each label stands below its parent's; the chosen label comes first, then the
+    others by confidence. What is unlike the catalogue's photos is accepted in none of them.
     """
     calibrated = labeller.calibrated()
     similarity = {head.attribute: vectors @ head.weights.T for head in labeller.heads}

@@ -144,7 +144,7 @@ _REASONS = {
 
 
 def _urgency(check: Check) -> tuple[int, float]:
-    """What did not gain first, then what lost, the largest loss first; of calibration errors a rise is one."""
+    """What did not gain first, then what lost, the largest loss first, or rise of calibration error."""
     change = -check.difference if check.kind is Kind.CALIBRATION else check.difference
     return list(Kind).index(check.kind), change
 
