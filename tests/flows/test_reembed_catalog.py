@@ -160,10 +160,12 @@ def test_too_many_lost_photos_fail_the_run_and_what_was_done_is_kept(
         reembed_catalog(version)
     assert shown(catalogue) == before
     run = runs.history(catalogue, 1)[0]
-    assert (run.status, run.embedded) == ("failed", 20)
+    # Two shards are committed at once, so that which photos are the newest is as it comes.
+    assert run.status == "failed"
+    assert 0 < run.embedded <= 20
     put_photos(folder, 0, PHOTOS)
     nightly_tagging(str(folder))
-    assert reembed_catalog(version).embedded == PHOTOS - 20
+    assert reembed_catalog(version).embedded == PHOTOS - run.embedded
     assert champion(catalogue) == version
 
 
