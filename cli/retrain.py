@@ -20,7 +20,8 @@ def retrain(
         str, typer.Option(help="auto, calibrate, head, lora or full; auto climbs until one is better.")
     ] = "auto",
     attribute: Annotated[
-        str | None, typer.Option(help="That must gain; the first one with truth if left out.")
+        str | None,
+        typer.Option(help="That must gain; left out, the first one with truth in which labels are wrong."),
     ] = None,
     minimum_gain: Annotated[
         float, typer.Option(min=0, max=0.5, help="Least gain in accuracy: 0.01 is one point.")

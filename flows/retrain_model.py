@@ -64,7 +64,8 @@ def retrain_model(
         float, Field(ge=0, le=0.5, description="Least gain in accuracy, as a share: 0.01 is one point.")
     ] = 0.0,
     attribute: Annotated[
-        str | None, Field(description="That must gain; the first one with truth if left out.")
+        str | None,
+        Field(description="That must gain; left out, the first one with truth in which labels are wrong."),
     ] = None,
     dry_run: Annotated[bool, Field(description="Make and judge; keep and promote nothing.")] = False,
     ignore_cooldown: Annotated[bool, Field(description="Also if the last one ended just now.")] = False,

@@ -47,6 +47,14 @@ def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:
     return judge(champion, champion, rules, level)
 
 
+def errors(stage: Stage, attribute: str) -> float:
+    """The share of products drawn at random that the champion has wrong, among those that do not judge."""
+    rows = np.setdiff1d(np.arange(len(stage.groups)), stage.parts.judge)
+    found = _judged(stage, stage.champion.model, stage.evidence.vectors, rows, {}).predictions
+    hits = next((one.hits for one in found if one.attribute == attribute), np.ones(1, dtype=bool))
+    return 1 - float(hits.mean()) if len(hits) else 0.0
+
+
 def version_of(stage: Stage, challenger: Challenger) -> str:
     """The name that a challenger has or would have."""
     return _facts(stage, challenger).version

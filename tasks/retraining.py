@@ -20,7 +20,7 @@ from tasks.catalog import models, retrainings
 from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
 from tasks.catalog.retrainings import Asked, Closed, Gate, Retraining
-from tasks.judging import hopeless, judged, register, version_of
+from tasks.judging import errors, hopeless, judged, register, version_of
 from tasks.ladder import Challenger, Rung, Stage
 from tasks.progress import Progress
 from tasks.serving import load_model, require_served
@@ -29,6 +29,7 @@ from tasks.tower_rungs import claimed_work, with_tower
 
 KEY = "retrain-model"
 SEED = 0
+LEAST_WRONG = 0.05
 TOWERS = (Rung.LORA, Rung.FULL)
 
 
@@ -71,7 +72,10 @@ def begin_retraining(
 
 
 def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) -> str:
-    """The attribute that must gain: as asked, or the taxonomy's first that has truth drawn at random.
+    """The attribute that must gain: as asked, or the taxonomy's first that has something to gain.
+
+    That is one with truth drawn at random, of which the champion has more than LEAST_WRONG wrong in the parts
+    that do not judge; the first with such truth if there is none.
 
     Raises:
         UsageError: there is no such attribute, or none has such truth.
@@ -88,7 +92,10 @@ def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) ->
             "import FILE), or import truth of a sample of your own, with the columns chosen and "
             "inclusion_probability"
         )
-    return asked or sampled[0]
+    if asked is not None:
+        return asked
+    stage = _stage_of(engine, label_set.label_set_id, retrainings.latest_truth(engine))
+    return next((name for name in sampled if errors(stage, name) > LEAST_WRONG), sampled[0])
 
 
 @task(name="climb-rung", cache_policy=NO_CACHE)
