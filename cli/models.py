@@ -140,13 +140,13 @@ def _promote(context: typer.Context, version: str, as_json: bool) -> None:
 
 
 def _decide(version: str, approved: bool, reason: str) -> str:
-    from tasks.catalog import retrainings, versions
+    from tasks.catalog import verdicts, versions
     from tasks.environment import catalogue
     from tasks.truth import person
 
     engine = catalogue()
     found = versions.find(engine, version)
-    said = retrainings.decide(engine, found.version, approved, person(), reason)
+    said = verdicts.decide(engine, found.version, approved, person(), reason)
     if said.approved != approved:
         word = "approved" if said.approved else "rejected"
         raise UsageError(

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from flows.promotion import promote
 from tasks import environment, gate_artifact
-from tasks.catalog import retrainings, runs
-from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Closed, Decision, Gate, Retraining
+from tasks.catalog import retrainings, runs, verdicts
+from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Closed, Retraining
+from tasks.catalog.verdicts import Decision, Gate
 from tasks.ladder import Rung
 from tasks.progress import shown
 from tasks.retraining import (
@@ -125,7 +126,7 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
     """What was decided; None where nobody has yet, and nobody can through this run."""
     engine = environment.catalogue()
     assert gate.challenger is not None
-    if (said := retrainings.decision(engine, gate.gate_id)) is not None:
+    if (said := verdicts.decision(engine, gate.gate_id)) is not None:
         return said
     retrainings.wait(engine, attempt.retraining_id)
     if deployment.id is None:  # a run without a deployment cannot be resumed
@@ -134,7 +135,7 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
     seconds = timedelta(days=APPROVAL_DAYS).total_seconds()
     # With a key of its own, the answer to another gate is none to this one.
     word = suspend_flow_run(wait_for_input=form, timeout=int(seconds), key=f"gate-{gate.gate_id}")
-    return retrainings.decide(engine, gate.challenger, word.approve, "Prefect UI", word.reason)
+    return verdicts.decide(engine, gate.challenger, word.approve, "Prefect UI", word.reason)
 
 
 def _promoted(attempt: Retraining, gates: tuple[Gate, ...]) -> Retrained:

@@ -16,10 +16,11 @@ from fashion_clip.errors import UsageError
 from fashion_clip.gate import Rules, error_rate
 from fashion_clip.verdict import Verdict
 from tasks import environment, gate_artifact, ladder
-from tasks.catalog import models, retrainings
+from tasks.catalog import models, retrainings, verdicts
 from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
-from tasks.catalog.retrainings import Asked, Closed, Gate, Retraining
+from tasks.catalog.retrainings import Asked, Closed, Retraining
+from tasks.catalog.verdicts import Gate
 from tasks.judging import errors, hopeless, judged, register, version_of
 from tasks.ladder import Challenger, Rung, Stage
 from tasks.progress import Progress
@@ -103,12 +104,12 @@ def climb_rung(attempt: Retraining, rung: Rung, rungs: int, progress: Progress) 
     """Makes a rung's challenger, judges it and keeps both; what was climbed before is not climbed again."""
     engine = environment.catalogue()
     kept = attempt.retraining_id != 0  # else it is a preview
-    if kept and (done := retrainings.gate(engine, attempt.retraining_id, rung)):
+    if kept and (done := verdicts.gate(engine, attempt.retraining_id, rung)):
         return done
     version, verdict = _judged(engine, attempt, rung, rungs, progress)
     if not kept:
         return Gate(0, rung, None, verdict)
-    return retrainings.record_gate(engine, attempt.retraining_id, rung, version, verdict)
+    return verdicts.record_gate(engine, attempt.retraining_id, rung, version, verdict)
 
 
 def _judged(
@@ -129,7 +130,7 @@ def _judged(
         if version == attempt.champion:
             told = "it is the champion itself: there is too little truth to change anything"
             return None, _rejected(told, level)
-        if (no := retrainings.refusal(engine, version)) is not None:
+        if (no := verdicts.refusal(engine, version)) is not None:
             told = f"{no.decided_by} rejected this very model {no.decided_at:%Y-%m-%d}: {no.reason!r}"
             verdict = replace(verdict, passed=False, sentence=f"rejected, because {told}")
         if attempt.retraining_id:

@@ -1,17 +1,15 @@
-"""Attempts to better the champion: one at a time, with a verdict a rung, and what a person decided."""
+"""Attempts to better the champion: one at a time, whoever asks for it, dies or waits."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select, text, update
 
-from fashion_clip.errors import RetrainingRefusedError, UsageError
-from fashion_clip.verdict import Verdict, parse_verdict
+from fashion_clip.errors import RetrainingRefusedError
 from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
-from tasks.catalog.inserts import insert_or_nothing
-from tasks.catalog.retraining_tables import decisions, gates, retrainings
-from tasks.catalog.tables import label_sets, model_versions, runs, served_label_set, truths
+from tasks.catalog.retraining_tables import retrainings
+from tasks.catalog.tables import model_versions, runs, truths
+from tasks.catalog.verdicts import GATES, version_id
 
 FLOW = "retrain-model"
 APPROVAL_DAYS = 14  # that a challenger waits for a person's word
@@ -48,26 +46,6 @@ class Closed:
     told: str
 
 
-@dataclass(frozen=True)
-class Gate:
-    """The verdict on a rung's challenger. challenger: its version, None where none could be made."""
-
-    gate_id: int
-    rung: str
-    challenger: str | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a person said of a challenger."""
-
-    approved: bool
-    decided_by: str
-    reason: str
-    decided_at: datetime
-
-
 @outlasts_outages
 def begin(
     engine: Engine,
@@ -95,7 +73,7 @@ def begin(
             again = _taken_up(connection, found, caller, now)
             if again is not None:
                 return again
-        champion_id = _version_id(connection, champion)
+        champion_id = version_id(connection, champion)
         if cooldown is not None:
             _refuse_too_soon(connection, champion_id, asked, cooldown, truth_id, now)
         number = _next_number(connection, champion_id)
@@ -122,7 +100,7 @@ def begin(
 def preview(engine: Engine, champion: str, asked: Asked) -> Retraining:
     """An attempt of which nothing is kept, judged as the next one would be."""
     with reading(engine) as connection:
-        return Retraining(0, champion, _next_number(connection, _version_id(connection, champion)), asked)
+        return Retraining(0, champion, _next_number(connection, version_id(connection, champion)), asked)
 
 
 @outlasts_outages
@@ -225,7 +203,7 @@ def _taken_up(connection: Connection, found: _Open, caller: _Caller, now: dateti
 
 def _challengers(connection: Connection, retraining_id: int) -> set[str]:
     """The versions that passed in an attempt."""
-    query = text(f"SELECT m.version FROM {_GATES} WHERE g.retraining_id = :retraining_id AND g.passed = 1")
+    query = text(f"SELECT m.version FROM {GATES} WHERE g.retraining_id = :retraining_id AND g.passed = 1")
     return set(connection.execute(query, {"retraining_id": retraining_id}).scalars())
 
 
@@ -257,41 +235,6 @@ def _refuse_too_soon(
 
 
 @outlasts_outages
-def gate(engine: Engine, retraining_id: int, rung: str) -> Gate | None:
-    """The verdict of a rung that was climbed already."""
-    query = text(f"{_GATE} WHERE g.retraining_id = :retraining_id AND g.rung = :rung")
-    with reading(engine) as connection:
-        row = connection.execute(query, {"retraining_id": retraining_id, "rung": rung}).first()
-    return None if row is None else Gate(row[0], row[1], row[2], parse_verdict(json.loads(row[3])))
-
-
-_GATES = "gates g LEFT JOIN model_versions m ON m.model_version_id = g.challenger_id"
-_GATE = f"SELECT g.gate_id, g.rung, m.version, g.document FROM {_GATES}"
-
-
-@outlasts_outages
-def record_gate(
-    engine: Engine, retraining_id: int, rung: str, challenger: str | None, verdict: Verdict
-) -> Gate:
-    """Writes a verdict, once: a rung that has one keeps it."""
-    with writing(engine) as connection:
-        row = {
-            "retraining_id": retraining_id,
-            "rung": rung,
-            "challenger_id": None if challenger is None else _version_id(connection, challenger),
-            "level": verdict.level,
-            "passed": int(verdict.passed),
-            "sentence": verdict.sentence,
-            "document": json.dumps(verdict.as_dict(), ensure_ascii=False, allow_nan=False),
-            "judged_at": clock(connection),
-        }
-        insert_or_nothing(connection, gates, [row])
-    found = gate(engine, retraining_id, rung)
-    assert found is not None
-    return found
-
-
-@outlasts_outages
 def wait(engine: Engine, retraining_id: int) -> None:
     """From now on a person has to decide."""
     with writing(engine) as connection:
@@ -319,74 +262,6 @@ def close_of(engine: Engine, version: str, outcome: str, told: str) -> None:
         found = _open(connection)
         if found is not None and version in _challengers(connection, found.retraining_id):
             _close(connection, found.retraining_id, outcome, told, clock(connection))
-
-
-@outlasts_outages
-def decide(engine: Engine, version: str, approved: bool, decided_by: str, reason: str) -> Decision:
-    """Writes what a person says of a challenger, once and for all; returns what was said first.
-
-    Raises:
-        UsageError: the version passed no gate, or not against the model that is served.
-    """
-    passed = text(
-        f"SELECT g.gate_id, t.champion_id FROM {_GATES} JOIN retrainings t"
-        " ON t.retraining_id = g.retraining_id"
-        " WHERE m.version = :version AND g.passed = 1 ORDER BY g.gate_id DESC LIMIT 1"
-    )
-    with writing(engine) as connection:
-        row = connection.execute(passed, {"version": version}).first()
-        if row is None or row.champion_id != _served_version_id(connection):
-            against = "was proved against a model that is served no more"
-            why = "passed no gate" if row is None else against
-            raise UsageError(
-                f"model {version} {why}, so there is nothing to decide; whatever was proved, fashion-clip "
-                f"models promote {version} puts it in place"
-            )
-        said = {
-            "gate_id": row.gate_id,
-            "approved": int(approved),
-            "decided_by": decided_by,
-            "reason": reason,
-            "decided_at": clock(connection),
-        }
-        insert_or_nothing(connection, decisions, [said])
-    found = decision(engine, row.gate_id)
-    assert found is not None
-    return found
-
-
-@outlasts_outages
-def decision(engine: Engine, gate_id: int) -> Decision | None:
-    """What was said of the challenger that passed a gate; None if nothing was."""
-    columns = (decisions.c.approved, decisions.c.decided_by, decisions.c.reason, decisions.c.decided_at)
-    with reading(engine) as connection:
-        row = connection.execute(select(*columns).where(decisions.c.gate_id == gate_id)).first()
-    return None if row is None else Decision(bool(row[0]), *row[1:])
-
-
-@outlasts_outages
-def refusal(engine: Engine, version: str) -> Decision | None:
-    """The last time that a person said no to this very version; None if nobody did."""
-    query = text(
-        "SELECT d.gate_id FROM decisions d JOIN gates g ON g.gate_id = d.gate_id"
-        " JOIN model_versions m ON m.model_version_id = g.challenger_id"
-        " WHERE m.version = :version AND d.approved = 0 ORDER BY d.gate_id DESC LIMIT 1"
-    )
-    with reading(engine) as connection:
-        gate_id = connection.execute(query, {"version": version}).scalar()
-    return None if gate_id is None else decision(engine, gate_id)
-
-
-def _version_id(connection: Connection, version: str) -> int:
-    query = select(model_versions.c.model_version_id).where(model_versions.c.version == version)
-    return int(connection.execute(query).scalar_one())
-
-
-def _served_version_id(connection: Connection) -> int | None:
-    query = select(label_sets.c.model_version_id).join(
-        served_label_set, served_label_set.c.label_set_id == label_sets.c.label_set_id
-    )
-    return connection.execute(query).scalar()
 
 
 def _close(connection: Connection, retraining_id: int, outcome: str, told: str, now: datetime) -> None:

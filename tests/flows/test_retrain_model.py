@@ -15,7 +15,7 @@ from flows.nightly_tagging import nightly_tagging
 from flows.promotion import promote
 from flows.retrain_model import Approval, Rungs, retrain_model
 from tasks import registry, serving
-from tasks.catalog import retrainings, versions
+from tasks.catalog import verdicts, versions
 from tasks.retraining import Retrained
 from tasks.truth import import_truth
 from tests.catalogue_fixtures import (
@@ -156,9 +156,9 @@ def test_what_waits_is_approved_or_rejected_once(misled: Misled) -> None:
     assert f"fashion-clip models approve {found.challenger}" in found.told
     with pytest.raises(RetrainingRefusedError, match="waits for a person's word"):
         retrain()
-    said = retrainings.decide(misled.engine, made_by(found), False, "ann", "not in the sale")
+    said = verdicts.decide(misled.engine, made_by(found), False, "ann", "not in the sale")
     assert not said.approved
-    assert retrainings.decide(misled.engine, made_by(found), True, "ben", "") == said
+    assert verdicts.decide(misled.engine, made_by(found), True, "ben", "") == said
     [(role, decision, by)] = rows(
         misled.engine,
         "SELECT role, decision, decided_by FROM model_history WHERE version = :v",

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, update
 
 from fashion_clip.errors import RetrainingRefusedError, UsageError
 from fashion_clip.verdict import Verdict
-from tasks.catalog import models, retraining_tables, retrainings, versions
+from tasks.catalog import models, retraining_tables, retrainings, verdicts, versions
 from tasks.catalog.engine import writing
 from tasks.catalog.models import ModelFacts
 from tasks.catalog.retrainings import Asked, Retraining
@@ -100,11 +100,11 @@ def test_a_promotion_needs_no_rest(engine: Engine, champion: str) -> None:
 def test_a_verdict_is_written_once(engine: Engine, champion: str) -> None:
     attempt = begin(engine, champion)
     made = challenger(engine, champion)
-    first = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
-    second = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(False))
+    first = verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+    second = verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(False))
     assert second == first
-    assert retrainings.gate(engine, attempt.retraining_id, "head") == first
-    assert retrainings.gate(engine, attempt.retraining_id, "full") is None
+    assert verdicts.gate(engine, attempt.retraining_id, "head") == first
+    assert verdicts.gate(engine, attempt.retraining_id, "full") is None
     [(role, gate, told)] = rows(
         engine, "SELECT role, gate, gate_told FROM model_history WHERE version = :v", v=made
     )
@@ -114,16 +114,16 @@ def test_a_verdict_is_written_once(engine: Engine, champion: str) -> None:
 def test_what_waits_is_decided_once(engine: Engine, champion: str) -> None:
     attempt = begin(engine, champion)
     made = challenger(engine, champion)
-    gate = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+    gate = verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
     retrainings.wait(engine, attempt.retraining_id)
     with pytest.raises(RetrainingRefusedError, match="waits for a person's word"):
         begin(engine, champion)
-    assert retrainings.decision(engine, gate.gate_id) is None
-    said = retrainings.decide(engine, made, True, "ann", "looks right")
-    assert retrainings.decide(engine, made, False, "ben", "no") == said
-    assert retrainings.decision(engine, gate.gate_id) == said
+    assert verdicts.decision(engine, gate.gate_id) is None
+    said = verdicts.decide(engine, made, True, "ann", "looks right")
+    assert verdicts.decide(engine, made, False, "ben", "no") == said
+    assert verdicts.decision(engine, gate.gate_id) == said
     assert (said.approved, said.decided_by, said.reason) == (True, "ann", "looks right")
-    assert retrainings.refusal(engine, made) is None
+    assert verdicts.refusal(engine, made) is None
     retrainings.close_of(engine, made, "promoted", "by ann")
     assert begin(engine, champion).number == 2
 
@@ -133,24 +133,24 @@ def test_a_word_is_about_one_gate_alone(engine: Engine, champion: str) -> None:
     made = challenger(engine, champion)
     for number in range(2):
         attempt = begin(engine, champion)
-        gate = retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
-        assert retrainings.decision(engine, gate.gate_id) is None
-        assert retrainings.decide(engine, made, number > 0, "ann", "").approved == (number > 0)
+        gate = verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+        assert verdicts.decision(engine, gate.gate_id) is None
+        assert verdicts.decide(engine, made, number > 0, "ann", "").approved == (number > 0)
         retrainings.close(engine, attempt.retraining_id, "declined", "by ann")
-    assert retrainings.refusal(engine, made) is not None
+    assert verdicts.refusal(engine, made) is not None
 
 
 def test_only_what_passed_against_todays_champion_is_decided(engine: Engine, champion: str) -> None:
     attempt = begin(engine, champion)
     made = challenger(engine, champion)
-    retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(False))
+    verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(False))
     with pytest.raises(UsageError, match="passed no gate, so there is nothing to decide"):
-        retrainings.decide(engine, made, True, "ann", "")
+        verdicts.decide(engine, made, True, "ann", "")
     other = challenger(engine, champion, head="i" * 64)
-    retrainings.record_gate(engine, attempt.retraining_id, "full", other, verdict(True))
+    verdicts.record_gate(engine, attempt.retraining_id, "full", other, verdict(True))
     serve(engine, made)
     with pytest.raises(UsageError, match="was proved against a model that is served no more"):
-        retrainings.decide(engine, other, True, "ann", "")
+        verdicts.decide(engine, other, True, "ann", "")
 
 
 def test_a_flow_run_whose_attempt_has_ended_begins_no_other(engine: Engine, champion: str) -> None:
@@ -163,7 +163,7 @@ def test_a_flow_run_whose_attempt_has_ended_begins_no_other(engine: Engine, cham
 def test_what_waits_ends_when_another_model_is_served(engine: Engine, champion: str) -> None:
     attempt = begin(engine, champion)
     made = challenger(engine, champion)
-    retrainings.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
+    verdicts.record_gate(engine, attempt.retraining_id, "head", made, verdict(True))
     retrainings.wait(engine, attempt.retraining_id)
     kill_runs(engine)
     serve(engine, made)
@@ -205,9 +205,7 @@ def serve(engine: Engine, version: str) -> None:
 
 def test_nobody_decides_for_ever(engine: Engine, champion: str) -> None:
     attempt = begin(engine, champion)
-    retrainings.record_gate(
-        engine, attempt.retraining_id, "head", challenger(engine, champion), verdict(True)
-    )
+    verdicts.record_gate(engine, attempt.retraining_id, "head", challenger(engine, champion), verdict(True))
     retrainings.wait(engine, attempt.retraining_id)
     with writing(engine) as connection:
         long_ago = datetime.now(UTC) - timedelta(days=15)
@@ -221,7 +219,7 @@ def test_nobody_decides_for_ever(engine: Engine, champion: str) -> None:
 
 def test_what_never_met_a_gate_cannot_be_decided(engine: Engine, champion: str) -> None:
     with pytest.raises(UsageError, match="passed no gate"):
-        retrainings.decide(engine, champion, True, "ann", "")
+        verdicts.decide(engine, champion, True, "ann", "")
 
 
 def test_a_version_is_registered_once_and_found_by_its_ends(engine: Engine, champion: str) -> None:
