@@ -29,7 +29,7 @@ check: .venv/made
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# BENCH=NAME .. chooses some, QUICK=--quick makes them small. For an otherwise idle machine; about an hour.
+# BENCH=NAME .. chooses some, QUICK=--quick makes them small. For an otherwise idle machine; an hour and a half.
 bench: .venv/made
 	$(BIN)/python -m benchmarks $(QUICK) $(BENCH)
 

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from benchmarks.report import SHARED, Goal, console, print_goals
 
-NAMES = ("forward", "end_to_end", "agreement", "quiet_night", "relabel", "orchestration", "memory")
+NAMES = (
+    "forward", "end_to_end", "agreement", "quiet_night", "relabel", "promotion", "orchestration", "memory",
+    "ladder", "gate",
+)  # fmt: skip
 
 
 def main() -> None:
