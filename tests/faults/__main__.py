@@ -295,7 +295,7 @@ def _tell_names(harness: Harness, name: str, found: names.Outcome) -> None:
 
 def promoted(harness: Harness) -> None:
     """Models killed while they are made and put in place."""
-    number = harness.much(50, 8)
+    number = harness.much(50, 5)
     with _each_database(harness, "promotions") as each:
         for made in each:
             url = _prepare(made.new("promotions"))
