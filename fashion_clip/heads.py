@@ -78,9 +78,12 @@ def fit_head(prompts: Head, truths: Truths) -> LearnedHead:
         prompts: the zero-shot head of the attribute.
         truths: of n >= 1 photos with a label.
     """
+    from threadpoolctl import threadpool_limits
+
     examples = _examples(prompts, truths)
-    share, penalty = _chosen(prompts, examples)
-    return _fitted(prompts, examples, share, penalty)
+    with threadpool_limits(1):  # those of numpy and of scipy wait for each other: three times as slow
+        share, penalty = _chosen(prompts, examples)
+        return _fitted(prompts, examples, share, penalty)
 
 
 def out_of_fold(prompts: Head, truths: Truths, learned: LearnedHead) -> Floats:
