@@ -47,12 +47,11 @@ def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:
     return judge(champion, champion, rules, level)
 
 
-def errors(stage: Stage, attribute: str) -> float:
-    """The share of products drawn at random that the champion has wrong, among those that do not judge."""
+def errors(stage: Stage) -> dict[str, float]:
+    """Attribute -> the share of photos drawn at random, and not to judge, that the champion has wrong."""
     rows = np.setdiff1d(np.arange(len(stage.groups)), stage.parts.judge)
     found = _judged(stage, stage.champion.model, stage.evidence.vectors, rows, {}).predictions
-    hits = next((one.hits for one in found if one.attribute == attribute), np.ones(1, dtype=bool))
-    return 1 - float(hits.mean()) if len(hits) else 0.0
+    return {one.attribute: 1 - float(one.hits.mean()) for one in found if len(one.hits)}
 
 
 def version_of(stage: Stage, challenger: Challenger) -> str:

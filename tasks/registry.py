@@ -49,7 +49,8 @@ def publish(
     """
     folder = _local(version)
     try:
-        if not folder.exists() and not (_in_s3() and _download(version, folder)):
+        brought = _in_s3() and not folder.exists() and _download(version, folder)
+        if not folder.exists():
             write_model_folder(folder, checkpoint, learned, calibration, facts)
     except OSError as error:
         raise SourceError(
@@ -57,7 +58,7 @@ def publish(
             "FASHION_CLIP_MODELS_DIR"
         ) from error
     check_model_folder(folder)
-    if _in_s3():
+    if _in_s3() and not brought:
         _upload(version, folder)
     return sha256_of(folder / DESCRIPTION)
 

@@ -95,8 +95,8 @@ def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) ->
         )
     if asked is not None:
         return asked
-    stage = _stage_of(engine, label_set.label_set_id, retrainings.latest_truth(engine))
-    return next((name for name in sampled if errors(stage, name) > LEAST_WRONG), sampled[0])
+    wrong = errors(_stage_of(engine, label_set.label_set_id, retrainings.latest_truth(engine)))
+    return next((name for name in sampled if wrong.get(name, 0.0) > LEAST_WRONG), sampled[0])
 
 
 @task(name="climb-rung", cache_policy=NO_CACHE)

@@ -19,8 +19,6 @@ from tasks.catalog.models import LabelSet, ModelFacts
 from tasks.catalog.tables import CANDIDATES
 from tasks.settings import DEFAULT_MODEL, DEFAULT_TAXONOMY, settings
 
-FIRST_GENERATION = 1  # of embeddings, see fashion_clip.encoder; that one is heavy to import
-
 if TYPE_CHECKING:
     from fashion_clip.encoder import ClipEncoder
     from fashion_clip.head_file import LearnedHeads
@@ -122,7 +120,7 @@ def load_chosen_model(model: str | None) -> "Model":
     Raises:
         CheckpointError: it cannot be loaded.
     """
-    from fashion_clip.encoder import automatic_precision
+    from fashion_clip.encoder import GENERATION, automatic_precision
 
     chosen = settings()
     return _model(
@@ -130,7 +128,7 @@ def load_chosen_model(model: str | None) -> "Model":
         chosen.runtime,
         automatic_precision(chosen.runtime) if chosen.precision == "auto" else chosen.precision,
         "scaled" if chosen.decode == "auto" else chosen.decode,
-        FIRST_GENERATION,
+        GENERATION,
     )
 
 
@@ -208,7 +206,6 @@ def _model(name: str, runtime: Runtime, precision: Precision, decode: Decode, ge
 
 @lru_cache(maxsize=2)
 def _heads(encoder: "ClipEncoder", learned: "LearnedHeads | None", taxonomy: Taxonomy) -> "tuple[Head, ...]":
-    from fashion_clip.scoring import zero_shot_heads
+    from fashion_clip.model import Model
 
-    prompts = zero_shot_heads(encoder, taxonomy)
-    return learned.applied(prompts) if learned else prompts
+    return Model(encoder, learned).labeller(taxonomy).heads
