@@ -38,13 +38,11 @@ from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.preprocessing import photo_pixels
 from fashion_clip.scoring import Head, zero_shot_heads
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
+from tasks.tower_rungs import kept_out_labels
 
 MOST_LATER = 3_000
-KEPT_OUT, LEAST_LABELS, MOST_FREQUENT = 0.1, 20, 0.05
 MOST_WORSE, LEAST_KEPT, LEAST_GAIN = 0.0, 0.9, 0.02
 AT_ONCE = 512
-
-Truth = Mapping[str, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +203,9 @@ def products(shared: Path) -> Scene:
         "shifted": later,
     }
     parts = {name: _photos(encoder, taxonomy, of) for name, of in rows.items()}
-    return Scene(encoder.folder, taxonomy, parts, _kept_out(taxonomy, parts["training"].truth))
+    return Scene(
+        encoder.folder, taxonomy, parts, kept_out_labels(parts["training"].truth, taxonomy.attributes)
+    )
 
 
 def _photos(encoder: ClipEncoder, taxonomy: Taxonomy, rows: Sequence[Mapping[str, Any]]) -> TrainingPhotos:
@@ -216,22 +216,6 @@ def _photos(encoder: ClipEncoder, taxonomy: Taxonomy, rows: Sequence[Mapping[str
         told = [place.get(row[attribute.name], NONE_OF_THEM) for row in rows]
         truth[attribute.name] = np.array(told, dtype=np.int64)
     return TrainingPhotos(np.stack(pixels), truth, tuple(row["productDisplayName"] or "" for row in rows))
-
-
-def _kept_out(taxonomy: Taxonomy, truth: Truth) -> dict[str, frozenset[str]]:
-    found = {}
-    for attribute in taxonomy.attributes:
-        of = truth[attribute.name]
-        counts = np.bincount(of[of >= 0], minlength=len(attribute.labels))
-        if np.count_nonzero(counts) < LEAST_LABELS:
-            continue
-        found[attribute.name] = frozenset(
-            label.name
-            for label, count in zip(attribute.labels, counts, strict=True)
-            if 0 < count <= MOST_FREQUENT * counts.sum()
-            and share_of("kept out", f"{attribute.name} {label.name}") < KEPT_OUT
-        )
-    return found
 
 
 def fashion_mnist(shared: Path) -> Scene:

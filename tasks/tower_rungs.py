@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine
 
 from fashion_clip.calibration import share_of
@@ -80,7 +81,8 @@ def with_tower(
     }
     training, validation = (_side(told, photos[name]) for name in ("training", "validation"))
     checkpoint = load_checkpoint(str(stage.champion.encoder.folder))
-    kept_out = kept_out_labels(told, label_set.taxonomy.attributes)
+    truth = {name: one.truth for name, one in told.told.items()}
+    kept_out = kept_out_labels(truth, label_set.taxonomy.attributes)
     method: Literal["lora", "full"] = "lora" if rung is Rung.LORA else "full"
     chosen = replace(default_settings(method, checkpoint), seed=seed, kept_out=kept_out)
     advanced = _Steps(progress).advanced
@@ -119,17 +121,21 @@ def forget_work(version: str) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def kept_out_labels(told: Evidence, attributes: tuple[Attribute, ...]) -> Mapping[str, frozenset[str]]:
+def kept_out_labels(
+    truth: Mapping[str, npt.NDArray[np.int64]], attributes: tuple[Attribute, ...]
+) -> Mapping[str, frozenset[str]]:
     """Attribute -> labels that no caption may utter, so that they tell whether zero-shot survives.
 
     Of attributes with many labels about a tenth, always the same ones, and none that is frequent.
+
+    Args:
+        truth: attribute -> int64 (n,), into the attribute's labels, negative where there is none.
     """
     found = {}
     for attribute in attributes:
-        if attribute.name not in told.told:
+        if (told := truth.get(attribute.name)) is None:
             continue
-        truth = told.told[attribute.name].truth
-        counts = np.bincount(truth[truth >= 0], minlength=len(attribute.labels))
+        counts = np.bincount(told[told >= 0], minlength=len(attribute.labels))
         if np.count_nonzero(counts) < ALPHABET:
             continue
         chosen = {
