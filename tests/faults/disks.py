@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def fail_server(
     failures, problems = 0, []
     for _ in range(trials):
         server.stop()
-        server.start(failing_writes(server.folder, one_in))
+        failures += _start_on_failing_disk(server, failing_writes(server.folder, one_in))
         run = fork(lambda: _run_and_note(str(expected.folder), notes), variables)
         failures += _ended_under_care(run, server) != 0
         server.kill()
@@ -171,6 +172,19 @@ def fail_server(
     if not re.search("Input/output error", (server.folder / "postgres.log").read_text()):
         problems.append("no write failed")
     return _outcome(failures, notes, code, problems)
+
+
+def _start_on_failing_disk(server: PostgresServer, failing: Mapping[str, str]) -> int:
+    """How many starts the disk prevented before one stood. Raises RuntimeError if none of ten does."""
+    for prevented in range(10):
+        try:
+            server.start(failing)
+        except RuntimeError:
+            if server.running():
+                server.kill()
+        else:
+            return prevented
+    raise RuntimeError("no start of ten stood on the failing disk; make it fail less often")
 
 
 def _ended_under_care(pid: int, server: PostgresServer) -> int:
