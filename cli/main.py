@@ -7,6 +7,7 @@ import typer
 
 from cli import (
     calibrate,
+    check,
     classify,
     db,
     demo,
@@ -17,6 +18,7 @@ from cli import (
     relabel,
     retrain,
     runs,
+    serve,
     tag,
     train,
     truth,
@@ -36,6 +38,7 @@ app.command("tag")(tag.tag)
 app.command("relabel")(relabel.relabel)
 app.command("calibrate")(calibrate.calibrate)
 app.command("train")(train.train)
+app.command("check")(check.check)
 app.command("retrain")(retrain.retrain)
 app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
@@ -44,6 +47,7 @@ app.command("export")(export.export)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(truth.app, name="truth")
 app.add_typer(db.app, name="db")
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 

@@ -39,8 +39,8 @@ def retrain(
     """Try to better the champion, rung by rung, and prove it on truth that taught it nothing.
 
     calibrate refits confidences, head learns on stored embeddings, lora and
-    full fine-tune the towers. The newest third of the truth judges. What is
-    better waits for: fashion-clip models approve VERSION.
+    full fine-tune the towers. Half of the newer truth judges. What is better
+    waits for: fashion-clip models approve VERSION.
     """
     if rung not in RUNGS:
         raise UsageError(f"rung {rung!r}: expected one of {', '.join(RUNGS)}")

@@ -1,8 +1,9 @@
 """Truth in three parts: what a new model learns from, what tells when to stop, and what judges it.
 
 A photo of which another one has been seen judges nothing: photos of one product, of the same bytes, or nearly
-the same picture, stay on one side. What judges is the newest truth, since the model is wanted for the photos
-that come next: at random a part of every season would be known already.
+the same picture, stay on one side. What judges is newer truth, since the model is wanted for the photos that
+come next; but only every second one of it, since what is new has to be learned too: after a drop in accuracy
+nothing but the newest truth tells of what has changed, and a model that saw none of that cannot be better.
 """
 
 import math
@@ -22,7 +23,8 @@ _ROUNDING = 1e-3
 _SAMPLE = 2_000  # vectors that tell in which direction all spread the most
 _DIGITS = 2**53  # of a group's number: what a float holds exactly
 
-JUDGE_SHARE = 1 / 3  # of the groups
+NEWER_SHARE = 2 / 3  # of the groups, from which judges are drawn
+JUDGE_SHARE = 1 / 2  # of these: a third of all
 VALIDATION_SHARE = 1 / 4  # of what does not judge
 
 Ints = npt.NDArray[np.int64]
@@ -64,11 +66,11 @@ def groups(products: Sequence[str], contents: Ints, vectors: Floats, near: float
 
 
 def split(groups: Ints, given_at: npt.NDArray[np.float64]) -> Parts:
-    """The newest groups judge; of the others some, as good as drawn at random, validate, and the rest trains.
+    """Half of the newer groups judge; of the others a part validates, and the rest trains.
 
-    A group is as new as its newest truth; among groups of one age, such as those of a single import, the
-    digest of their numbers decides. Truth that is older than all there is takes no judge away, and moves
-    nothing between training and validation.
+    Which do is as good as drawn at random. A group is as new as its newest truth; among groups of one age,
+    such as those of a single import, the digest of their numbers decides. Truth that is older than all there
+    is takes no judge away, and moves nothing between training and validation.
 
     Args:
         groups: int (n,), see `groups`.
@@ -77,9 +79,10 @@ def split(groups: Ints, given_at: npt.NDArray[np.float64]) -> Parts:
     numbers, group = np.unique(groups, return_inverse=True)
     newest = np.full(len(numbers), -np.inf)
     np.maximum.at(newest, group, given_at)
-    by_age = np.lexsort((_lots("judge", numbers), newest))
-    judges = np.zeros(len(numbers), dtype=bool)
-    judges[by_age[len(numbers) - round(JUDGE_SHARE * len(numbers)) :]] = True
+    by_age = np.lexsort((_lots("age", numbers), newest))
+    newer = np.zeros(len(numbers), dtype=bool)
+    newer[by_age[len(numbers) - round(NEWER_SHARE * len(numbers)) :]] = True
+    judges = newer & (_lots("judge", numbers) < JUDGE_SHARE)
     validates = ~judges & (_lots("validation", numbers) < VALIDATION_SHARE)
     trains = ~judges & ~validates
     return Parts(*(np.flatnonzero(side[group]) for side in (trains, validates, judges)))

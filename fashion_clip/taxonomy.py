@@ -141,6 +141,11 @@ def attribute_from_labels(labels: str) -> Attribute:
     return Attribute("label", _parse_labels(names, where), DEFAULT_TEMPLATES)
 
 
+def shipped_taxonomies() -> tuple[str, ...]:
+    """The names of the taxonomies that ship with the package."""
+    return tuple(_shipped_files())
+
+
 def _shipped_files() -> dict[str, Traversable]:
     folder = resources.files("fashion_clip") / "taxonomies"
     files = {

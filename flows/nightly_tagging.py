@@ -1,19 +1,25 @@
-"""Every night: find what is new, embed and label it in shards, tell what was done."""
+"""Every night: find what is new, embed and label it in shards, check accuracy, tell what was done."""
 
 import time
 from collections import deque
 from contextlib import suppress
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from fashion_clip.errors import QuarantineError
-from tasks import environment
+from flows.check_accuracy import answer_drop, check
+from tasks import deployed, environment, run_names
 from tasks.catalog import ledger, runs
+from tasks.catalog.drifts import Drift
 from tasks.catalog.models import served
 from tasks.catalog.runs import RunSummary
+from tasks.checking import guess_accuracy, look_for_drift
+from tasks.events import run_finished
 from tasks.nightly import (
     draw_audit_sample,
     prepare_model,
@@ -33,22 +39,25 @@ STANDSTILL_S = 900.0  # after which a run ends although photos remain
 
 @flow(
     name="nightly-tagging",
+    flow_run_name=run_names.nightly,
     task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # Prefect's own is too narrow
 )
 def nightly_tagging(
-    source: str | None = None,
-    model: str | None = None,
-    taxonomy: str | None = None,
+    source: Annotated[str | None, Field(max_length=1000)] = None,
+    model: Annotated[str | None, Field(max_length=500)] = None,
+    taxonomy: Annotated[str | None, Field(max_length=500)] = None,
     accept_vanished: bool = False,
 ) -> RunSummary:
     """Tags the new and changed photos of a source and writes labels and scores to the catalogue.
 
     Args:
         source: a folder, s3://bucket/prefix, a Parquet file or hf://name; FASHION_CLIP_SOURCE if left out.
+            What Prefect's UI starts reads that, and FASHION_CLIP_SOURCES.
         model: hub name or folder of a CLIP checkpoint, for an empty catalogue; its champion otherwise.
         taxonomy: a shipped taxonomy's name or a TOML file, likewise.
         accept_vanished: believe the listing even if much is gone from the source.
     """
+    deployed.check(sources=[source], models=[model], taxonomy=taxonomy)
     engine, spec = environment.catalogue(), environment.source_name(source)
     environment.source(spec)  # what is none is refused before it is written down: it may hold a password
     try:
@@ -62,13 +71,21 @@ def nightly_tagging(
                     prepare_model(model, taxonomy)
                     progress.started(planned)
                     _tag_all(run_id, spec, model, progress)
+            checked, drifts = None, list[Drift]()
+            if served(engine):
+                drifts = look_for_drift(run_id)
+                checked = check(run_id, guess_accuracy(run_id), drifts)
             refuse_too_many_failures(run_id)
-            draw_audit_sample(run_id)
+            draw_audit_sample(run_id, more=any(drift.drifted for drift in drifts))
     except QuarantineError:
         with suppress(Exception):  # nothing may hide why the run failed
-            publish_summary(run_id, spec)
+            run_finished(publish_summary(run_id, spec))
         raise
-    return publish_summary(run_id, spec)
+    run = publish_summary(run_id, spec)
+    run_finished(run)
+    if checked is not None:
+        answer_drop(checked)
+    return run
 
 
 def _tag_all(run_id: int, source: str, model: str | None, progress: Progress) -> None:

@@ -13,7 +13,7 @@ from tasks.serving import require_served
 
 
 @flow(name=reembedding.FLOW)
-def reembed_catalog(model_version: str) -> RunSummary:
+def reembed_catalog(model_version: str, reason: str | None = None) -> RunSummary:
     """Embeds and labels the catalogue's photos, newest first, and serves the labels when all are there.
 
     Until then the old labels are served, and nights go on with the old model. It may be interrupted anywhere;
@@ -21,6 +21,7 @@ def reembed_catalog(model_version: str) -> RunSummary:
 
     Args:
         model_version: a registered version.
+        reason: why, kept in SQL beside what is served from when; what was made, if left out.
     """
     engine = environment.catalogue()
     current = require_served(engine)
@@ -31,7 +32,7 @@ def reembed_catalog(model_version: str) -> RunSummary:
             while label_set_id != current.label_set_id:
                 _embed(run_id, label_set_id, progress)
                 _label(run_id, label_set_id)
-                if serve_reembedded(run_id, label_set_id, current.label_set_id):
+                if serve_reembedded(run_id, label_set_id, current.label_set_id, reason=reason):
                     break
     return runs.summary(engine, run_id)
 

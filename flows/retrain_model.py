@@ -10,8 +10,8 @@ from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
-from flows.promotion import promote
-from tasks import environment, gate_artifact
+from flows.promotion import promote_and_tell
+from tasks import deployed, environment, events, gate_artifact, operator_variables, run_names
 from tasks.catalog import retrainings, runs, verdicts
 from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Closed, Retraining
 from tasks.catalog.verdicts import Decision, Gate
@@ -25,7 +25,6 @@ from tasks.retraining import (
     publish_verdict,
 )
 from tasks.serving import require_served
-from tasks.settings import settings
 from tasks.tower_rungs import forget_work
 
 
@@ -54,27 +53,33 @@ class Word(RunInput):
     reason: str = Field(default="", max_length=500, description="Kept beside the decision.")
 
 
-@flow(name=FLOW)
+@flow(name=FLOW, flow_run_name=run_names.retraining)
 def retrain_model(
-    rung: Annotated[Rungs, Field(description="auto: the cheapest change that helps.")] = Rungs.AUTO,
-    reason: Annotated[str, Field(max_length=500, description="Why; kept in SQL.")] = "asked for by hand",
-    approval: Annotated[
-        Approval, Field(description="as configured: FASHION_CLIP_APPROVAL.")
-    ] = Approval.AS_CONFIGURED,
-    minimum_gain: Annotated[
-        float, Field(ge=0, le=0.5, description="Least gain in accuracy, as a share: 0.01 is one point.")
-    ] = 0.0,
-    attribute: Annotated[
-        str | None,
-        Field(description="That must gain; left out, the first one with truth in which labels are wrong."),
-    ] = None,
-    dry_run: Annotated[bool, Field(description="Make and judge; keep and promote nothing.")] = False,
-    ignore_cooldown: Annotated[bool, Field(description="Also if the last one ended just now.")] = False,
+    rung: Rungs = Rungs.AUTO,
+    reason: Annotated[str, Field(max_length=500)] = "asked for by hand",
+    approval: Approval = Approval.AS_CONFIGURED,
+    minimum_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.0,
+    attribute: Annotated[str | None, Field(max_length=200)] = None,
+    dry_run: bool = False,
+    ignore_cooldown: bool = False,
+    drop: Annotated[int | None, Field(ge=1)] = None,
 ) -> Retrained:
-    """Tries to better the champion, and puts what is proved to be better in place."""
+    """Tries to better the champion, and puts what is proved to be better in place.
+
+    Args:
+        rung: auto is the cheapest change that helps.
+        reason: why; kept in SQL.
+        approval: as configured is the variable fashion_clip_approval, or FASHION_CLIP_APPROVAL.
+        minimum_gain: least gain in accuracy, as a share; 0.01 is one point.
+        attribute: that must gain; left out, the first one with truth in which labels are wrong.
+        dry_run: make and judge; keep and promote nothing.
+        ignore_cooldown: also if the last one ended just now.
+        drop: the drop in accuracy that this answers; filled in by the check.
+    """
+    deployed.check()
     engine = environment.catalogue()
     champion = require_served(engine)
-    asked = Asked(rung, primary_attribute(engine, champion, attribute), minimum_gain, reason)
+    asked = Asked(rung, primary_attribute(engine, champion, attribute), minimum_gain, reason, drop)
     with runs.recorded(engine, FLOW, f"{rung}: {reason}", flow_run.id) as run_id:
         if dry_run:
             attempt: Retraining | Closed = retrainings.preview(engine, champion.model_version, asked)
@@ -118,7 +123,7 @@ def _climb(attempt: Retraining, rungs: list[Rung]) -> tuple[Gate, ...]:
 
 def _wants_word(approval: Approval) -> bool:
     if approval is Approval.AS_CONFIGURED:
-        return settings().approval == "ask"
+        return operator_variables.approval() == "ask"
     return approval is Approval.ASK
 
 
@@ -144,11 +149,14 @@ def _promoted(attempt: Retraining, gates: tuple[Gate, ...]) -> Retrained:
     engine = environment.catalogue()
     with runs.recorded(engine, FLOW, f"promotion of {challenger}", flow_run.id) as run_id:
         retrainings.go_on(engine, attempt.retraining_id, run_id)
-        promote(challenger)
+        promote_and_tell(challenger, gates[-1].verdict.sentence)
     return _ended(attempt, "promoted", gates[-1].verdict.sentence, gates)
 
 
 def _ended(attempt: Retraining, outcome: str, told: str, gates: tuple[Gate, ...]) -> Retrained:
     if attempt.retraining_id:
         retrainings.close(environment.catalogue(), attempt.retraining_id, outcome, told)
+    for gate in gates:
+        if gate.challenger is not None and outcome in ("rejected", "declined"):
+            events.model_rejected(gate.challenger, told)
     return Retrained(outcome, told, attempt.champion, gates[-1].challenger, gates)

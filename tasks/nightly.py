@@ -6,12 +6,12 @@ the environment of the process that runs the task.
 
 from collections.abc import Callable
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from fashion_clip.errors import CatalogError, QuarantineError, SourceError
-from tasks import environment, summary
+from tasks import environment, morning, operator_variables, summary
 from tasks.catalog import audit, plan, runs
 from tasks.catalog.models import served
 from tasks.catalog.plan import Findings
@@ -21,6 +21,7 @@ from tasks.serving import begin_catalogue, check_request, load_model
 from tasks.settings import settings
 from tasks.tagging import Tagger, tag_next
 
+MORE = 3
 FEW_FAILURES = 3  # fewer never fail a run, however short it is
 
 
@@ -77,13 +78,16 @@ def tag_shard(run_id: int, source: str, model: str | None) -> int:
     loaded = load_model(label_set, model)
     decoders = environment.decoders(loaded.encoder.preprocessing)
     tagger = Tagger(engine, environment.source(source), loaded, decoders, chosen.product_id)
-    return tag_next(tagger, run_id, chosen.shard_size)
+    photos = tag_next(tagger, run_id, chosen.shard_size)
+    get_run_logger().info("run %d, model %s: %d photos", run_id, label_set.model_version, photos)
+    return photos
 
 
 @task(name="draw-audit-sample", cache_policy=NO_CACHE)
-def draw_audit_sample(run_id: int) -> int:
-    """Draws photos of the run for people to look at; returns how many."""
-    return audit.draw(environment.catalogue(), run_id, settings().audit_photos)
+def draw_audit_sample(run_id: int, more: bool) -> int:
+    """Draws photos of the run for people to look at, MORE times as many after a drift; returns how many."""
+    photos = operator_variables.audit_photos() * (MORE if more else 1)
+    return audit.draw(environment.catalogue(), run_id, photos)
 
 
 def refuse_too_many_failures(run_id: int) -> None:
@@ -106,7 +110,7 @@ def publish_summary(run_id: int, source: str) -> RunSummary:
     if label_set is not None and run.tagged:
         counts = summary.label_counts(engine, run_id, label_set)
         sheet = summary.unsure_sheet(photos, summary.least_sure(engine, run_id, label_set))
-    create_markdown_artifact(
-        summary.markdown(run, label_set, counts, sheet), key="nightly-tagging", description=photos.uri
-    )
+    brief = morning.brief(run, morning.waiting(engine, run_id))
+    text = summary.markdown(run, brief, label_set, counts, sheet)
+    create_markdown_artifact(text, key="nightly-tagging", description=photos.uri)
     return run

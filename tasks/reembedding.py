@@ -85,17 +85,17 @@ def _made(engine: Engine, model: ServedModel, photos: Sequence[Waiting]) -> tupl
 
 
 @task(name="serve-reembedded", cache_policy=NO_CACHE)
-def serve_reembedded(run_id: int, label_set_id: int, served_id: int) -> bool:
+def serve_reembedded(run_id: int, label_set_id: int, served_id: int, *, reason: str | None = None) -> bool:
     """Serves the set if nothing is left to be embedded; else False.
 
-    served_id: the label set that was served when this one was begun.
+    served_id: the label set that was served when this one was begun. reason: why, kept beside what is served.
     """
     engine = environment.catalogue()
     label_set = models.label_set(engine, label_set_id)
     labeller = load_model(label_set).labeller
-    reason = f"embedded anew by {label_set.model_version}"
+    made = f"embedded anew by {label_set.model_version}"
     lost = reembedding.serve_if_whole(
-        engine, run_id, label_set, served_id, lambda vectors: scored(labeller, vectors), reason
+        engine, run_id, label_set, served_id, lambda vectors: scored(labeller, vectors), reason or made
     )
     if lost:
         get_run_logger().warning("%d photos have no labels until a night has read them again", lost)

@@ -48,15 +48,15 @@ def relabel_page(run_id: int, label_set_id: int, after: int) -> tuple[int, int]:
 
 
 @task(name="serve-label-set", cache_policy=NO_CACHE)
-def serve_label_set(run_id: int, label_set_id: int, champion: str) -> bool:
+def serve_label_set(run_id: int, label_set_id: int, champion: str, *, reason: str | None = None) -> bool:
     """Serves the set if no more than a page of contents came meanwhile, which is labelled; else False.
 
-    champion: the model that was served when the set was begun.
+    champion: the model that was served when the set was begun. reason: why, kept beside what is served.
     """
     engine = environment.catalogue()
     label_set = models.label_set(engine, label_set_id)
     labeller = load_model(label_set).labeller
-    reason = f"relabelled for taxonomy {label_set.taxonomy.name} by {label_set.model_version}"
+    made = f"relabelled for taxonomy {label_set.taxonomy.name} by {label_set.model_version}"
     return relabelling.serve_if_whole(
-        engine, run_id, label_set, champion, lambda vectors: scored(labeller, vectors), reason
+        engine, run_id, label_set, champion, lambda vectors: scored(labeller, vectors), reason or made
     )

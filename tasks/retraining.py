@@ -12,11 +12,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from sqlalchemy import Engine
 
-from fashion_clip.errors import UsageError
+from fashion_clip.errors import RetrainingRefusedError, UsageError
 from fashion_clip.gate import Rules, error_rate
 from fashion_clip.verdict import Verdict
-from tasks import environment, gate_artifact, ladder
-from tasks.catalog import models, retrainings, verdicts
+from tasks import environment, gate_artifact, ladder, promotion_artifact
+from tasks.catalog import label_changes, models, retrainings, verdicts
 from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
 from tasks.catalog.retrainings import Asked, Closed, Retraining
@@ -38,6 +38,7 @@ TOWERS = (Rung.LORA, Rung.FULL)
 class Retrained:
     """How a retraining ended: promoted, rejected, waiting for a person's word, or previewed.
 
+    Or not begun: answered by another one, or postponed.
     challenger: the version that passed, None if none did or nothing was kept. gates: a verdict a rung.
     """
 
@@ -60,7 +61,9 @@ class Retrained:
 def begin_retraining(
     run_id: int, asked: Asked, ignore_cooldown: bool, prefect_flow_run_id: str | None
 ) -> Retraining | Closed:
-    """Opens the attempt, or goes on with it; or how that of this flow run ended.
+    """Opens the attempt, or goes on with it; or how that of this flow run ended, or why none is needed.
+
+    One that a drop in accuracy asks for is postponed where it would be refused: the next check asks again.
 
     Raises:
         UsageError: the catalogue is empty, or has no truth of such an attribute.
@@ -69,7 +72,12 @@ def begin_retraining(
     engine = environment.catalogue()
     champion = require_served(engine)
     cooldown = None if ignore_cooldown else timedelta(hours=settings().retrain_cooldown_hours)
-    return retrainings.begin(engine, run_id, champion.model_version, asked, cooldown, prefect_flow_run_id)
+    try:
+        return retrainings.begin(engine, run_id, champion.model_version, asked, cooldown, prefect_flow_run_id)
+    except RetrainingRefusedError as error:
+        if asked.drop_id is None:
+            raise
+        return Closed("postponed", str(error))
 
 
 def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) -> str:
@@ -99,7 +107,7 @@ def primary_attribute(engine: Engine, label_set: LabelSet, asked: str | None) ->
     return next((name for name in sampled if wrong.get(name, 0.0) > LEAST_WRONG), sampled[0])
 
 
-@task(name="climb-rung", cache_policy=NO_CACHE)
+@task(name="climb-rung", task_run_name="climb {rung}", cache_policy=NO_CACHE)
 def climb_rung(attempt: Retraining, rung: Rung, rungs: int, progress: Progress) -> Gate:
     """Makes a rung's challenger, judges it and keeps both; what was climbed before is not climbed again."""
     engine = environment.catalogue()
@@ -171,3 +179,13 @@ def publish_verdict(gate: Gate, champion: str) -> None:
     """Writes the artifact for the Prefect UI: the verdict with its figures and a picture."""
     told = f"{gate.rung}: {gate.challenger or 'nothing kept'} against {champion}"
     create_markdown_artifact(gate_artifact.markdown(gate.verdict), key=f"{KEY}-{gate.rung}", description=told)
+
+
+@task(name="publish-promotion", cache_policy=NO_CACHE)
+def publish_promotion(before: LabelSet, why: str) -> None:
+    """Writes the artifact for the Prefect UI: which labels changed when another model was put in place."""
+    engine = environment.catalogue()
+    now = require_served(engine)
+    changes = label_changes.between(engine, before, now)
+    text = promotion_artifact.markdown(before.model_version, now.model_version, why, changes)
+    create_markdown_artifact(text, key="promotion", description=f"model {now.model_version}")

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -13,6 +14,8 @@ from fashion_clip.runtimes import Precision, Runtime
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 DEFAULT_TAXONOMY = "products"
+PREFIX = "FASHION_CLIP_"
+ENV_FILE = ".env"
 
 
 def _has_one_group(pattern: str) -> str:
@@ -25,21 +28,48 @@ def _has_one_group(pattern: str) -> str:
     return pattern
 
 
+def _is_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("no time zone; expected a name such as UTC or Europe/Berlin") from None
+    return name
+
+
+def _has_five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError('not the five fields of a cron line, such as "0 2 * * *"')
+    return cron
+
+
+def _has_addresses(recipients: str) -> str:
+    if not all("@" in address.strip("@ ") for address in recipients.split(",")):
+        raise ValueError("expected addresses, with commas between them, such as ann@shop.example")
+    return recipients
+
+
 class Settings(BaseSettings):
     """All settings; `settings()` reads them with errors made readable."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FASHION_CLIP_", env_file=".env", env_ignore_empty=True, extra="ignore"
+        env_prefix=PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore"
     )
 
     # A secret: the URL may hold a password. It is never a Prefect parameter, nor logged.
     database_url: SecretStr = SecretStr("sqlite:///fashion_clip.db")
     source: str | None = None
+    sources: tuple[str, ...] = ()  # what else runs that Prefect's UI starts may read
     model: str | None = None  # None: the catalogue's champion; DEFAULT_MODEL where the catalogue is empty
     taxonomy: str | None = None  # likewise, with DEFAULT_TAXONOMY
     models_dir: str = "models"  # where models that were made are kept: a folder, or s3://BUCKET/PREFIX
     approval: Literal["ask", "automatic"] = "ask"  # who puts a model in place that was proved to be better
     retrain_cooldown_hours: float = Field(20.0, ge=0)  # after a retraining that found nothing better
+    # What a drop in accuracy does: tell Prefect, whose deployment retrain-model starts by that event; or
+    # retrain within the run that found it; or nothing.
+    retrain: Literal["event", "inline", "never"] = "event"
+    retrain_on_drift: bool = False  # also when photos have changed, before truth tells what it costs
+    baseline_truths: int = Field(200, ge=20)  # that tell how right a new champion is, before it is watched
+    check_hours: float = Field(12.0, ge=0)  # between two looks at accuracy, at least: a look is a night
     runtime: Runtime = "auto"
     # Of the embeddings of a new catalogue; one that has some goes on with its own.
     precision: Precision | Literal["auto"] = "auto"  # bfloat16 where the hardware multiplies in it
@@ -58,6 +88,13 @@ class Settings(BaseSettings):
     max_bytes: int = Field(MAX_BYTES, ge=1)
     max_pixels: int = Field(MAX_PIXELS, ge=1)
     decode_seconds: float = Field(15.0, gt=0)
+    # Of the nightly deployment, when it is made; from then on Prefect's UI rules.
+    cron: Annotated[str, AfterValidator(_has_five_fields)] = "0 2 * * *"
+    timezone: Annotated[str, AfterValidator(_is_time_zone)] = "UTC"
+    # Who is told of failures, falls and models that wait. Secrets: they let anybody write in one's name.
+    slack_webhook: SecretStr | None = None
+    notify_email: Annotated[str, AfterValidator(_has_addresses)] | None = None
+    smtp_url: SecretStr | None = None  # smtp://USER:PASSWORD@HOST:PORT, or smtps://
 
 
 def settings() -> Settings:
@@ -68,11 +105,11 @@ def settings() -> Settings:
     """
     try:
         return Settings()
-    except SettingsError as error:  # only `suffixes` is more than a word
-        raise UsageError(
-            f'FASHION_CLIP_SUFFIXES: {error}; expected a JSON list such as [".jpg", ".png"]'
-        ) from None
+    except SettingsError as error:  # only what is more than a word
+        name = "SOURCES" if '"sources"' in str(error) else "SUFFIXES"
+        example = '["/data/photos"]' if name == "SOURCES" else '[".jpg", ".png"]'
+        raise UsageError(f"{PREFIX}{name}: {error}; expected a JSON list such as {example}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "FASHION_CLIP_" + str(first["loc"][0]).upper()
+        name = PREFIX + str(first["loc"][0]).upper()
         raise UsageError(f"{name}={first['input']!r}: {first['msg']}") from None

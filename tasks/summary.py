@@ -94,10 +94,14 @@ def unsure_sheet(source: Source, unsure: Sequence[Unsure]) -> bytes | None:
 
 
 def markdown(
-    run: RunSummary, label_set: LabelSet | None, counts: Sequence[LabelCount], sheet: bytes | None
+    run: RunSummary,
+    brief: str,
+    label_set: LabelSet | None,
+    counts: Sequence[LabelCount],
+    sheet: bytes | None,
 ) -> str:
-    """The artifact's text; the contact sheet stands in it as a data: address."""
-    parts = [_counts_table(run)]
+    """The artifact's text; the contact sheet stands in it as a data: address. brief: what comes first."""
+    parts = [_counts_table(run), brief]
     if label_set is not None:
         parts.append(f"Model `{label_set.model_version}`, taxonomy `{label_set.taxonomy.name}`.")
         parts += [_distribution(attribute.name, counts) for attribute in label_set.taxonomy.attributes]

@@ -13,6 +13,7 @@ from tasks.catalog.tables import UtcDateTime, key_column, metadata, reference
 # One row an attempt. number: how many there were against this champion, this one included: the chance of a
 # false promotion is shared out among them. truth_id: of the truth that came last before it. is_open: 1 while
 # it may still promote, else null; the unique index on it is the lock, which makes one of two triggers.
+# drop_id: the drop in accuracy that it answers, if that asked for it.
 retrainings = Table(
     "retrainings",
     metadata,
@@ -31,6 +32,7 @@ retrainings = Table(
     Column("outcome", Text, nullable=False),
     Column("told", Text),
     Column("is_open", SmallInteger),
+    Column("drop_id", Integer, index=True),
     Index("uq_retrainings_is_open", "is_open", unique=True),
 )
 

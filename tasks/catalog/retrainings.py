@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, func, insert, select, text, update
 
 from fashion_clip.errors import RetrainingRefusedError
+from tasks.catalog import accuracy_drops
 from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.retraining_tables import retrainings
 from tasks.catalog.tables import model_versions, runs, truths
@@ -17,12 +18,16 @@ APPROVAL_DAYS = 14  # that a challenger waits for a person's word
 
 @dataclass(frozen=True)
 class Asked:
-    """What a retraining is to do. rung: of the ladder, or auto. attribute: that must gain."""
+    """What a retraining is to do.
+
+    rung: of the ladder, or auto. attribute: that must gain. drop_id: the drop in accuracy that asked for it.
+    """
 
     rung: str
     attribute: str
     minimum_gain: float
     reason: str
+    drop_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Closed:
-    """One that has ended. outcome: promoted, rejected, declined by a person, or expired."""
+    """One that has ended, or need not begin.
+
+    outcome: promoted, rejected, declined by a person, expired; or answered, by another one.
+    """
 
     outcome: str
     told: str
@@ -68,6 +76,8 @@ def begin(
         now, truth_id = clock(connection), _latest_truth(connection)
         if prefect_flow_run_id is not None and (ended := _ended(connection, prefect_flow_run_id)) is not None:
             return ended
+        if told := _settled(connection, asked.drop_id, champion, prefect_flow_run_id):
+            return Closed("answered", told)
         if (found := _open(connection)) is not None:
             caller = _Caller(run_id, champion, asked, prefect_flow_run_id, truth_id)
             again = _taken_up(connection, found, caller, now)
@@ -85,6 +95,7 @@ def begin(
             "attribute": asked.attribute,
             "minimum_gain": asked.minimum_gain,
             "reason": asked.reason,
+            "drop_id": asked.drop_id,
             "truth_id": truth_id,
             "prefect_flow_run_id": prefect_flow_run_id,
             "started_at": now,
@@ -151,11 +162,26 @@ def _ended(connection: Connection, prefect_flow_run_id: str) -> Closed | None:
     return None if row is None else Closed(row.outcome, row.told or "")
 
 
+def _settled(
+    connection: Connection, drop_id: int | None, champion: str, prefect_flow_run_id: str | None
+) -> str | None:
+    """Why a drop asks for no retraining any more, if it does not: told twice, or too late."""
+    if drop_id is None:
+        return None
+    fell = accuracy_drops.champion_of(connection, drop_id)
+    if fell is None:
+        return f"this catalogue knows no drop {drop_id}"
+    if fell != version_id(connection, champion):
+        return f"the model that drop {drop_id} is of is not served any more"
+    answer = accuracy_drops.answer(connection, drop_id, prefect_flow_run_id)
+    return None if answer is None else f"retraining {answer} is the answer to drop {drop_id}"
+
+
 def _open(connection: Connection) -> _Open | None:
     alive = (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
     names = (
-        "retraining_id", "run_id", "number", "rung", "attribute", "minimum_gain", "reason", "outcome",
-        "prefect_flow_run_id", "started_at", "truth_id",
+        "retraining_id", "run_id", "number", "rung", "attribute", "minimum_gain", "reason", "drop_id",
+        "outcome", "prefect_flow_run_id", "started_at", "truth_id",
     )  # fmt: skip
     query = (
         select(*(retrainings.c[name] for name in names), model_versions.c.version, alive.label("alive"))
@@ -166,7 +192,7 @@ def _open(connection: Connection) -> _Open | None:
     row = connection.execute(query).first()
     if row is None:
         return None
-    asked = Asked(row.rung, row.attribute, row.minimum_gain, row.reason)
+    asked = Asked(row.rung, row.attribute, row.minimum_gain, row.reason, row.drop_id)
     return _Open(
         row.retraining_id, row.run_id, row.version, row.number, asked, row.outcome, row.prefect_flow_run_id,
         row.started_at, row.truth_id, bool(row.alive),

@@ -331,7 +331,7 @@ audit_samples = Table(
     Column("photo_id", Integer, ForeignKey("photos.photo_id"), primary_key=True),
     Column("run_id", Integer, ForeignKey("runs.run_id"), primary_key=True),
     Column("inclusion_probability", Double, nullable=False),
-    Column("drawn_at", UtcDateTime, nullable=False),
+    Column("drawn_at", UtcDateTime, nullable=False, index=True),
 )
 
 # A model on a data set, or on the truth of the catalogue. Names stand as text, since a data set may have

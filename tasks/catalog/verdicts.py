@@ -4,10 +4,12 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
+from fashion_clip.close_watch import LEVEL
 from fashion_clip.errors import UsageError
 from fashion_clip.verdict import Verdict, parse_verdict
+from tasks.catalog.close_watch_tables import close_watches
 from tasks.catalog.engine import clock, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.retraining_tables import decisions, gates
@@ -114,7 +116,7 @@ def decision(engine: Engine, gate_id: int) -> Decision | None:
 
 @outlasts_outages
 def refusal(engine: Engine, version: str) -> Decision | None:
-    """The last time that a person said no to this very version; None if nobody did."""
+    """The last no to this very version, of a person or else of the close watch; None if there is none."""
     query = text(
         "SELECT d.gate_id FROM decisions d JOIN gates g ON g.gate_id = d.gate_id"
         " JOIN model_versions m ON m.model_version_id = g.challenger_id"
@@ -122,7 +124,24 @@ def refusal(engine: Engine, version: str) -> Decision | None:
     )
     with reading(engine) as connection:
         gate_id = connection.execute(query, {"version": version}).scalar()
-    return None if gate_id is None else decision(engine, gate_id)
+        if gate_id is None:
+            return _taken_back(connection, version)
+    return decision(engine, gate_id)
+
+
+def _taken_back(connection: Connection, version: str) -> Decision | None:
+    """Whatever became of a watch: a version that it has shown to be worse is worse."""
+    at = func.coalesce(close_watches.c.finished_at, close_watches.c.looked_at)
+    query = (
+        select(close_watches.c.told, at.label("at"))
+        .join(model_versions, model_versions.c.model_version_id == close_watches.c.champion_id)
+        .where(model_versions.c.version == version, close_watches.c.e_value * LEVEL >= 1)
+        .order_by(close_watches.c.close_watch_id.desc())
+    )
+    row = connection.execute(query.limit(1)).first()
+    if row is None:
+        return None
+    return Decision(False, "the close watch", row.told or "worse than the model that it replaced", row.at)
 
 
 def version_id(connection: Connection, version: str) -> int:

@@ -18,6 +18,8 @@ COMMANDS = (
     ("runs", "--limit"),
     ("train", "--output-model-path"),
     ("retrain", "--dry-run"),
+    ("check", "--json"),
+    ("serve", "--port"),
     ("models", "promote"),
     ("models approve", "--reason"),
     ("quarantine", "list"),

@@ -53,7 +53,7 @@ def test_the_commands_and_options_exist(run: Callable[..., Finished]) -> None:
     commands = re.findall(r"fashion-clip (\w+)(.*)", shell)
     assert {name for name, _ in commands} == {
         "tag", "runs", "relabel", "classify", "quarantine", "export", "evaluate", "truth", "calibrate",
-        "retrain", "models", "train",
+        "retrain", "models", "train", "check", "serve",
     }  # fmt: skip
     for name, rest in commands:
         group = [name, rest.split()[0]] if name in ("quarantine", "truth", "models") else [name]
@@ -86,7 +86,7 @@ def test_the_taxonomy_can_be_read() -> None:
 
 def test_the_file_map_names_what_is_there() -> None:
     rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", TEXT, re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for package, description in rows:
         folder = README.parent / package
         assert folder.is_dir()

@@ -175,21 +175,24 @@ def test_every_photo_has_one_side_and_every_group_too(photos: list[tuple[int, fl
     assert all((np.diff(rows) > 0).all() for rows in vars(parts).values())
     of_side = sides(photos, parts)
     assert sum(map(len, of_side.values())) == len({group for group, _ in photos})
-    assert len(of_side["judge"]) == round(len({group for group, _ in photos}) / 3)
 
 
 @given(PHOTOS)
-def test_no_judge_is_older_than_the_rest(photos: list[tuple[int, float]]) -> None:
+def test_the_oldest_third_judges_nothing(photos: list[tuple[int, float]]) -> None:
     newest: dict[int, float] = {}
     for group, time in photos:
         newest[group] = max(time, newest.get(group, time))
-    of_side = sides(photos, parts_of(photos))
-    rest = of_side["training"] | of_side["validation"]
-    assert (
-        not of_side["judge"]
-        or not rest
-        or (min(newest[group] for group in of_side["judge"]) >= max(newest[group] for group in rest))
-    )
+    for judge in sides(photos, parts_of(photos))["judge"]:
+        newer = sum(time > newest[judge] for time in newest.values())
+        assert newer < round(len(newest) * 2 / 3)
+
+
+def test_what_is_newest_is_both_taught_and_judged() -> None:
+    """After a drop nothing else tells of what has changed."""
+    given_at = np.repeat([0.0, 1.0], [600, 200])
+    parts = split(groups(names(800), np.arange(800), apart(800)), given_at)
+    newest = [int((rows >= 600).sum()) for rows in vars(parts).values()]
+    assert newest == pytest.approx([75, 25, 100], abs=20)
 
 
 @given(PHOTOS, st.lists(st.integers(31, 60), max_size=30))
@@ -213,7 +216,7 @@ def test_the_order_of_photos_is_nothing(photos: list[tuple[int, float]]) -> None
 def test_truth_of_one_import_is_split_as_if_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = groups(names(3_000), np.arange(3_000), apart(3_000))
     parts = split(numbers, np.full(3_000, 1.8e9))
-    assert len(parts.judge) == 1_000
+    assert len(parts.judge) == pytest.approx(1_000, abs=80)
     assert len(parts.validation) == pytest.approx(500, abs=60)
     half = split(numbers[:1_500], np.full(1_500, 1.8e9))
     kept = np.isin(half.judge, parts.judge).mean()

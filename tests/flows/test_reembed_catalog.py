@@ -105,12 +105,12 @@ def test_what_a_night_adds_meanwhile_is_embedded_before_the_switch(
     old = champion(catalogue)
     served: list[tuple[str, int]] = []
 
-    def a_night_before(*given: int) -> bool:
+    def a_night_before(*given: int, reason: str | None) -> bool:
         if not served:
             put_photos(folder, PHOTOS, PHOTOS + 5)
             nightly_tagging(str(folder))
         served.append((champion(catalogue), len(shown(catalogue))))
-        return serve_reembedded(*given)
+        return serve_reembedded(*given, reason=reason)
 
     monkeypatch.setattr("flows.reembed_catalog.serve_reembedded", a_night_before)
     assert reembed_catalog(version).embedded == PHOTOS + 5

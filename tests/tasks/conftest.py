@@ -8,6 +8,7 @@ from tests.catalogue_fixtures import (
     engine,
     model_copy,
     other_model,
+    prefect_api,
     tagged,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "engine",
     "model_copy",
     "other_model",
+    "prefect_api",
     "tagged",
 ]

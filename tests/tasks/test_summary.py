@@ -102,7 +102,7 @@ def test_the_text_tells_counts_labels_and_shows_the_sheet(tagged: Tagged, source
     run = runs.summary(tagged.engine, tagged.run_id)
     counts = summary.label_counts(tagged.engine, tagged.run_id, tagged.label_set)
     sheet = summary.unsure_sheet(source, summary.least_sure(tagged.engine, tagged.run_id, tagged.label_set))
-    told = summary.markdown(run, tagged.label_set, counts, sheet)
+    told = summary.markdown(run, "", tagged.label_set, counts, sheet)
     assert f"# Run {run.run_id}: completed" in told
     assert "| listed | known | embedded | tagged | quarantined | remaining | ignored |" in told
     assert "| 62 | 0 | 60 | 61 | 1 | 0 | 0 |" in told
@@ -117,8 +117,8 @@ def test_the_text_tells_counts_labels_and_shows_the_sheet(tagged: Tagged, source
 
 def test_a_run_that_did_nothing_is_told_in_its_counts_alone(tagged: Tagged) -> None:
     run = replace(runs.summary(tagged.engine, tagged.run_id), tagged=0, listed=0)
-    assert summary.markdown(run, None, [], None).count("\n\n") == 1
-    with_model = summary.markdown(run, tagged.label_set, [], None)
+    assert summary.markdown(run, "", None, [], None).count("\n\n") == 1
+    with_model = summary.markdown(run, "", tagged.label_set, [], None)
     assert tagged.label_set.model_version in with_model
     assert "##" not in with_model
     assert "data:" not in with_model
@@ -127,16 +127,16 @@ def test_a_run_that_did_nothing_is_told_in_its_counts_alone(tagged: Tagged) -> N
 def test_rare_labels_are_told_together(tagged: Tagged) -> None:
     run = runs.summary(tagged.engine, tagged.run_id)
     counts = [LabelCount("articleType", f"L{number}", 20 - number) for number in range(11)]
-    told = summary.markdown(run, tagged.label_set, counts, None)
+    told = summary.markdown(run, "", tagged.label_set, counts, None)
     assert "| L7 | 13 |\n| 3 other labels | 33 |" in told
     assert "L8" not in told
-    assert "other labels" not in summary.markdown(run, tagged.label_set, counts[:8], None)
+    assert "other labels" not in summary.markdown(run, "", tagged.label_set, counts[:8], None)
 
 
 def test_a_name_cannot_break_out_of_its_cell(tagged: Tagged) -> None:
     run = runs.summary(tagged.engine, tagged.run_id)
     name = "a|b `c` <img src=x> [l](http://h) *s*"
-    told = summary.markdown(run, tagged.label_set, [LabelCount("category", name, 3)], None)
+    told = summary.markdown(run, "", tagged.label_set, [LabelCount("category", name, 3)], None)
     [row] = [line for line in told.splitlines() if "img" in line]
     assert re.sub(r"\\.", "", row).count("|") == 3
     assert not re.search(r"(?<!\\)[<>`\[\]*]", row)

@@ -59,7 +59,24 @@ VIEW_COLUMNS = {
 }
 VIEW_COLUMNS["retraining_history"] = (
     "retraining_id started_at finished_at outcome told champion number asked_rung attribute minimum_gain "
-    "reason rung challenger gate gate_told level run_id prefect_flow_run_id"
+    "reason rung challenger gate gate_told level run_id prefect_flow_run_id drop_id"
+)
+VIEW_COLUMNS["close_watch_history"] = (
+    "close_watch_id retraining_id champion replaced attribute begun_at ends_at looked_at n losses gains "
+    "e_value outcome told finished_at"
+)
+VIEW_COLUMNS["accuracy_history"] = (
+    "checked_at model_version taxonomy_version attribute n accuracy ci_low ci_high baseline e_value status "
+    "estimated_accuracy counted hits baseline_n run_id check_id"
+)
+VIEW_COLUMNS["drop_history"] = (
+    "drop_id found_at model_version attribute truths reason check_id retraining_id answered_at outcome"
+)
+VIEW_COLUMNS["estimate_history"] = (
+    "run_id started_at model_version attribute photos estimated_accuracy truths accuracy error"
+)
+VIEW_COLUMNS["drift_history"] = (
+    "run_id started_at model_version kind photos statistic p_value e_value drifted"
 )
 # Those of revision 0001; the others are of tables that it has not, and model_history has columns of such.
 FIRST_VIEWS = [name for name in list(VIEW_COLUMNS)[:7] if name != "model_history"]

@@ -1,0 +1,80 @@
+"""What the processes of `serve` find in their environment: no relative paths, and one server."""
+
+import json
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+from sqlalchemy.engine import make_url
+
+from fashion_clip.taxonomy import shipped_taxonomies
+from tasks.deployed import is_relative, sqlite_file
+from tasks.serving import checkpoint_name
+from tasks.settings import ENV_FILE, PREFIX, Settings
+
+HOST = "127.0.0.1"  # a server that answers other machines runs whatever they ask for
+HEARTBEAT_S = 30
+
+
+def of_server(port: int) -> dict[str, str]:
+    """For Prefect's server: none of the settings, since it opens neither catalogue nor photos."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return inherited | _of_prefect(port)
+
+
+def of_worker(chosen: Settings, port: int) -> dict[str, str]:
+    """For what runs flows: the settings, those in a file .env too, with every path in full.
+
+    A worker runs each flow in a folder of its own, where neither relative paths nor .env lead anywhere.
+    """
+    of_file = {name.upper(): value or "" for name, value in dotenv_values(ENV_FILE).items()}
+    of_file = {name: value for name, value in of_file.items() if name.startswith(PREFIX)}
+    return of_file | os.environ | _absolute(chosen) | _of_prefect(port)
+
+
+def api_url(port: int) -> str:
+    """The address of the server's API."""
+    return f"http://{HOST}:{port}/api"
+
+
+def _of_prefect(port: int) -> dict[str, str]:
+    origin = f"http://{HOST}:{port}"
+    found = {
+        "PREFECT_API_URL": api_url(port),
+        "PREFECT_UI_URL": origin,
+        "PREFECT_SERVER_UI_API_URL": api_url(port),
+        # Else any page that is open in a browser on this machine could start runs.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    return found | ({"PREFECT_API_AUTH_STRING": secret} if secret else {})
+
+
+def _absolute(chosen: Settings) -> dict[str, str]:
+    found = {"DATABASE_URL": database_url(chosen), "MODELS_DIR": _absolute_path(chosen.models_dir)}
+    if chosen.source:
+        found["SOURCE"] = _absolute_path(chosen.source)
+    if chosen.sources:
+        found["SOURCES"] = json.dumps([_absolute_path(source) for source in chosen.sources])
+    if chosen.model:
+        found["MODEL"] = checkpoint_name(chosen.model)
+    if chosen.taxonomy and chosen.taxonomy not in shipped_taxonomies():
+        found["TAXONOMY"] = _absolute_path(chosen.taxonomy)
+    return {PREFIX + name: value for name, value in found.items()}
+
+
+def _absolute_path(place: str) -> str:
+    return str(Path(place).resolve()) if is_relative(place) else place
+
+
+def database_url(chosen: Settings) -> str:
+    """The catalogue's, with the path of a SQLite file in full, and with its password."""
+    url = chosen.database_url.get_secret_value()
+    file = sqlite_file(chosen)
+    if not file:
+        return url
+    absolute = make_url(url).set(database=str(Path(file).resolve()))
+    return absolute.render_as_string(hide_password=False)

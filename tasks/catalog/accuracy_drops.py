@@ -1,0 +1,154 @@
+"""Drops in accuracy: each is written once, and has to be answered by one retraining, however it is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, func, insert, select, text, true
+
+from tasks.catalog.accuracy_tables import accuracy_checks, accuracy_drops, accuracy_readings
+from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
+from tasks.catalog.models import LabelSet
+from tasks.catalog.retraining_tables import retrainings
+from tasks.catalog.tables import label_sets, runs
+
+if TYPE_CHECKING:
+    from tasks.catalog.accuracy import AttributeReading
+
+AGAIN = 2  # times the truth that had counted, before what did not help is tried again
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A drop that no retraining has answered yet."""
+
+    drop_id: int
+    attribute: str
+    reason: str
+    accuracy: float | None
+    baseline: float | None
+    e_value: float | None
+
+
+def record(
+    connection: Connection, label_set: LabelSet, check_id: int, found: Sequence["AttributeReading"]
+) -> None:
+    """Writes a drop if a look found one that is new, or one that what was tried has not helped against."""
+    dropped = [one for one in found if one.status == "dropped"]
+    if not dropped:
+        return
+    worst = max(dropped, key=lambda one: (one.baseline or 0.0) - (one.accuracy or 0.0))
+    _record(connection, label_set, check_id, worst.attribute, _reason(worst))
+
+
+@outlasts_outages
+def record_drift(engine: Engine, label_set: LabelSet, check_id: int, reason: str) -> None:
+    """Writes a drift of photos as a drop, unless there is one, in the attribute that has most truth."""
+    with writing(engine) as connection:
+        one_at_a_time(connection)
+        counted = {
+            name: _counted(connection, label_set, attribute_id)
+            for name, attribute_id in label_set.attribute_ids.items()
+        }
+        if max(counted.values()):  # else nothing can be taught or judged
+            _record(connection, label_set, check_id, max(counted, key=lambda name: counted[name]), reason)
+
+
+def _record(connection: Connection, label_set: LabelSet, check_id: int, attribute: str, reason: str) -> None:
+    attribute_id = label_set.attribute_ids[attribute]
+    truths, last = _counted(connection, label_set, attribute_id), _last(connection, label_set)
+    if last is not None and (truths < AGAIN * last.truths or answer(connection, last.drop_id) is None):
+        return
+    row = {
+        "label_set_id": label_set.label_set_id,
+        "number": last.number + 1 if last else 1,
+        "check_id": check_id,
+        "attribute_id": attribute_id,
+        "truths": truths,
+        "reason": reason,
+        "found_at": clock(connection),
+    }
+    connection.execute(insert(accuracy_drops), row)
+
+
+def _counted(connection: Connection, label_set: LabelSet, attribute_id: int) -> int:
+    """The truths of an attribute that have counted for or against a label set."""
+    query = (
+        select(func.coalesce(func.sum(accuracy_readings.c.counted), 0))
+        .join(accuracy_checks, accuracy_checks.c.check_id == accuracy_readings.c.check_id)
+        .where(accuracy_checks.c.label_set_id == label_set.label_set_id)
+        .where(accuracy_readings.c.attribute_id == attribute_id)
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True)
+class _Last:
+    drop_id: int
+    number: int
+    truths: int
+
+
+def _last(connection: Connection, label_set: LabelSet) -> _Last | None:
+    columns = (accuracy_drops.c.drop_id, accuracy_drops.c.number, accuracy_drops.c.truths)
+    mine = accuracy_drops.c.label_set_id == label_set.label_set_id
+    row = connection.execute(
+        select(*columns).where(mine).order_by(accuracy_drops.c.number.desc()).limit(1)
+    ).first()
+    return None if row is None else _Last(*row)
+
+
+def _reason(worst: "AttributeReading") -> str:
+    assert worst.baseline is not None
+    right = "nothing" if worst.accuracy is None else f"{worst.accuracy:.1%}"
+    return (
+        f"{worst.attribute}: {right} of {worst.n} truths of the last 28 nights is right, and it was at least "
+        f"{worst.baseline:.1%}"
+    )
+
+
+@outlasts_outages
+def unanswered(engine: Engine, label_set: LabelSet) -> Drop | None:
+    """The drop of a label set that a retraining has yet to answer, with what the last look told of it."""
+    query = text(
+        "SELECT d.drop_id, a.name, d.reason, r.accuracy, r.baseline, r.e_value FROM accuracy_drops d"
+        " JOIN attributes a ON a.attribute_id = d.attribute_id"
+        " JOIN accuracy_readings r ON r.attribute_id = d.attribute_id AND r.check_id = ("
+        "  SELECT MAX(c.check_id) FROM accuracy_checks c WHERE c.label_set_id = d.label_set_id)"
+        " WHERE d.drop_id = :drop_id"
+    )
+    with reading(engine) as connection:
+        last = _last(connection, label_set)
+        if last is None or answer(connection, last.drop_id) is not None:
+            return None
+        return Drop(*connection.execute(query, {"drop_id": last.drop_id}).one())
+
+
+def answer(connection: Connection, drop_id: int, beside: str | None = None) -> int | None:
+    """The retraining that has answered a drop, or is about to; None if there is none, or it died.
+
+    beside: not that of this flow run.
+    """
+    dead = (retrainings.c.outcome == "running") & ~(
+        (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
+    )
+    other = true() if beside is None else retrainings.c.prefect_flow_run_id.is_distinct_from(beside)
+    query = (
+        select(retrainings.c.retraining_id)
+        .join(runs, runs.c.run_id == retrainings.c.run_id)
+        .where(retrainings.c.drop_id == drop_id, retrainings.c.outcome != "expired", ~dead, other)
+        .order_by(retrainings.c.retraining_id.desc())
+    )
+    found = connection.execute(query.limit(1)).scalar()
+    return None if found is None else int(found)
+
+
+def champion_of(connection: Connection, drop_id: int) -> int | None:
+    """The model version that a drop is of; None if there is no such drop."""
+    query = (
+        select(label_sets.c.model_version_id)
+        .join(accuracy_drops, accuracy_drops.c.label_set_id == label_sets.c.label_set_id)
+        .where(accuracy_drops.c.drop_id == drop_id)
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)

@@ -1,0 +1,160 @@
+"""`fashion-clip serve`: one real server for all that needs one, and what is refused before any is started."""
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tasks.catalog.engine import connect
+from tests.catalogue_fixtures import DEMO_MODEL, put_photos, rows
+from tests.cli.conftest import Finished
+from tests.gates.served import Served, served
+
+WAIT_S = 120
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A served shop of three photos. posted: what its webhook was told."""
+
+    served: Served
+    posted: list[str]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    posted: list[str] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    folder = tmp_path_factory.mktemp("served")
+    put_photos(folder / "photos", 0, 3)
+    hook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    settings = {
+        "FASHION_CLIP_DATABASE_URL": "sqlite:///catalogue.db",
+        "FASHION_CLIP_SOURCE": "photos",
+        "FASHION_CLIP_MODEL": DEMO_MODEL,
+        "FASHION_CLIP_TAXONOMY": "demo",
+        "FASHION_CLIP_TIMEZONE": "Europe/Berlin",
+        "FASHION_CLIP_RUNTIME": "torch",
+        # What Apprise posts as JSON, in the place of Slack's address.
+        "FASHION_CLIP_SLACK_WEBHOOK": f"json://127.0.0.1:{hook.server_port}/",
+    }
+    with served(folder, settings) as running:
+        yield Shop(running, posted)
+    assert running.process.returncode == 130
+    hook.shutdown()
+    hook.server_close()
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def begun(running: Served, parameters: dict[str, object]) -> str:
+    """A run of the nightly tagging. Prefect on SQLite answers 503 now and then, to be asked again."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return running.begin("nightly-tagging", parameters)
+        except httpx.HTTPStatusError as error:
+            assert error.response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def test_it_tells_where_everything_is(shop: Shop) -> None:
+    told = shop.served.log()
+    assert f"http://127.0.0.1:{shop.served.port}\n" in told
+    assert f"sqlite:///{shop.served.folder}/catalogue.db" in told
+    assert "02:00, by '0 2 * * *' in time zone Europe/Berlin" in told
+
+
+def test_a_run_that_the_ui_starts_labels_the_photos(shop: Shop) -> None:
+    shop.served.wait(begun(shop.served, {}), "Completed")
+    engine = connect(f"sqlite:///{shop.served.folder}/catalogue.db")
+    assert rows(engine, "SELECT COUNT(DISTINCT uri), COUNT(*) FROM catalog_labels") == [(3, 6)]
+    engine.dispose()
+
+
+def test_the_scheduler_plans_the_nights(shop: Shop) -> None:
+    """Prefect's own does not with SQLAlchemy 2.1: see `deployments.in_server`."""
+    body = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    eventually(lambda: shop.served.ask("POST", "/flow_runs/filter", body))
+    assert all(run["auto_scheduled"] for run in shop.served.ask("POST", "/flow_runs/filter", body))
+
+
+def test_a_run_that_asks_for_more_fails_and_people_are_told(shop: Shop) -> None:
+    run_id = begun(shop.served, {"taxonomy": "/etc/passwd"})
+    assert shop.served.wait(run_id, "Failed") == "Failed"
+    assert (
+        "'/etc/passwd' is no taxonomy that runs of deployments may read"
+        in shop.served.state(run_id)["message"]
+    )
+    eventually(lambda: any("nightly-tagging Failed" in text and run_id in text for text in shop.posted))
+
+
+def test_a_page_of_another_site_is_not_answered(shop: Shop) -> None:
+    url = f"http://127.0.0.1:{shop.served.port}/api/version"
+    for origin, allowed in ((f"http://127.0.0.1:{shop.served.port}", True), ("http://evil.example", False)):
+        answer = httpx.get(url, headers={"Origin": origin})
+        assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
+
+
+@pytest.fixture
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Path:
+    """All that `serve` needs, to be spoilt. Whatever it would start would be told to the terminal first."""
+    put_photos(tmp_path / "photos", 0, 1)
+    monkeypatch.setenv("FASHION_CLIP_SOURCE", str(tmp_path / "photos"))
+    monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", f"sqlite:///{tmp_path}/catalogue.db")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "told"),
+    [
+        ("SOURCE", "nowhere", 2, "source 'nowhere' does not exist"),
+        ("SOURCE", "", 2, "no source: give a folder of photos, or set FASHION_CLIP_SOURCE"),
+        ("SOURCES", '["nowhere"]', 2, "source 'nowhere' does not exist"),
+        ("DATABASE_URL", "sqlite:////nowhere/x.db", 1, "no folder '/nowhere' for the database"),
+        ("TAXONOMY", "nope", 2, "taxonomy 'nope': there is no such file"),
+        ("MODEL", "./nope", 2, "model './nope': no such folder"),
+        ("TIMEZONE", "Mars/Base", 2, "FASHION_CLIP_TIMEZONE='Mars/Base'"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_starts(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Finished],
+    name: str, value: str, code: int, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(f"FASHION_CLIP_{name}", value)
+    ended = run("serve", "--port", "1")
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.startswith(f"fashion-clip: {told}")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_port_in_use_is_told_before_anything_starts(ready: Path, run: Callable[..., Finished]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = run("serve", "--port", str(taken.getsockname()[1]))
+    assert (ended.code, ended.out) == (2, "")
+    assert "cannot be used" in ended.err
+    assert "--port" in ended.err

@@ -1,0 +1,147 @@
+"""A Prefect server told what it has to know: once is as good as twice, and what people changed stays."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, VariableUpdate, WorkPoolUpdate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from pydantic import SecretStr
+
+from deployments.bootstrap import Scheduled, bootstrap, told
+from deployments.server_api import POOL
+from fashion_clip.errors import UsageError
+from tasks.operator_variables import APPROVAL, AUDIT_PHOTOS
+from tasks.settings import Settings
+
+NIGHT = "nightly-tagging/nightly-tagging"
+SHOP = Settings(source="/data/photos", audit_photos=7, timezone="Asia/Tokyo", cron="5 4 * * *")
+TOLD = SHOP.model_copy(update={"slack_webhook": SecretStr("json://127.0.0.1:1/hook")})
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+@pytest.fixture
+def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
+    """Of a server that knows nothing, before and after: other tests use it too."""
+    with get_client(sync_client=True) as client:
+        yield client
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)
+        for automation in client.read_automations():
+            client.delete_automation(automation.id)
+        for block in client.read_block_documents():
+            client.delete_block_document(block.id)
+        for name in (APPROVAL, AUDIT_PHOTOS):
+            with suppress(ObjectNotFound):
+                client.delete_variable_by_name(name)
+        with suppress(ObjectNotFound):
+            client.delete_work_pool(POOL)
+
+
+def state(client: SyncPrefectClient) -> dict[str, Any]:
+    """All that bootstrap makes, without the times of changes."""
+    ours = {"created", "updated", "last_polled", "status", "global_concurrency_limit"}
+    deployments = client.read_deployments()
+    return {
+        "deployments": [one.model_dump(mode="json", exclude=ours | {"schedules"}) for one in deployments],
+        "schedules": [
+            schedule.model_dump(mode="json", exclude=ours)
+            for one in deployments
+            for schedule in one.schedules
+        ],
+        "automations": [one.model_dump(mode="json") for one in client.read_automations()],
+        "variables": [client.read_variable_by_name(name) for name in (APPROVAL, AUDIT_PHOTOS)],
+        "blocks": sorted(str(one.id) for one in client.read_block_documents()),
+        "pool": client.read_work_pool(POOL).model_dump(mode="json", exclude=ours),
+    }
+
+
+def test_once_is_as_good_as_twice(client: SyncPrefectClient) -> None:
+    [night] = bootstrap(client, TOLD)
+    made = state(client)
+    assert [len(made[name]) for name in ("deployments", "schedules", "automations")] == [4, 1, 8]
+    assert [variable.value for variable in made["variables"]] == ["ask", 7]
+    assert bootstrap(client, TOLD) == [night]
+    assert state(client) == made
+    assert (night.deployment, night.when, night.timezone) == ("nightly-tagging", "5 4 * * *", "Asia/Tokyo")
+    assert night.next is not None
+    assert f"{night.next:%H:%M %z}" == "04:05 +0900"
+    assert told(night).endswith("04:05, by '5 4 * * *' in time zone Asia/Tokyo")
+
+
+def test_what_people_changed_stays(client: SyncPrefectClient) -> None:
+    bootstrap(client, TOLD)
+    night = client.read_deployment_by_name(NIGHT)
+    own = DeploymentScheduleUpdate(active=False, schedule=CronSchedule(cron="0 9 * * *", timezone="UTC"))
+    client.update_deployment_schedule(night.id, night.schedules[0].id, own.active, own.schedule)
+    client.update_variable(VariableUpdate(name=AUDIT_PHOTOS, value=3))
+    client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=1))
+    for automation in client.read_automations():
+        parts = {"name", "description", "trigger", "actions", "tags"}
+        changed = AutomationCore(**automation.model_dump(mode="json", include=parts), enabled=False)
+        client.update_automation(automation.id, changed)
+    before = state(client)
+    # A heartbeat of another length is a change of the code's own: it arrives, and the automation stays off.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
+        assert bootstrap(client, TOLD) == [Scheduled("nightly-tagging", "0 9 * * *", "UTC", None)]
+    after = state(client)
+    assert [after[name] for name in before if name != "automations"] == [
+        before[name] for name in before if name != "automations"
+    ]
+    assert not any(automation["enabled"] for automation in after["automations"])
+    [zombies] = [one for one in after["automations"] if "process is gone" in one["name"]]
+    assert zombies["trigger"]["within"] == 180
+
+
+def test_what_is_configured_no_more_is_gone_with_its_secret(client: SyncPrefectClient) -> None:
+    before = {block.id for block in client.read_block_documents()}
+    bootstrap(client, TOLD)
+    assert len({block.id for block in client.read_block_documents()} - before) == 1
+    bootstrap(client, SHOP)
+    assert {block.id for block in client.read_block_documents()} == before
+    names = {automation.name for automation in client.read_automations()}
+    assert names == {"retrain-on-drop", "fashion-clip: end runs whose process is gone"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "field"),
+    [
+        (NIGHT, {"source": "/etc"}, "source"),
+        (NIGHT, {"source": "/data/photos/../x"}, "source"),
+        ("evaluate-model/evaluate-model", {"dataset": "/etc"}, "dataset"),
+        ("evaluate-model/evaluate-model", {"limit": 0}, "limit"),
+        ("retrain-model/retrain-model", {"rung": "none"}, "rung"),
+        ("retrain-model/retrain-model", {"minimum_gain": -0.1}, "minimum_gain"),
+    ],
+)
+def test_the_form_refuses_what_a_run_would(
+    client: SyncPrefectClient, name: str, parameters: dict[str, object], field: str
+) -> None:
+    bootstrap(client, SHOP)
+    deployment = client.read_deployment_by_name(name)
+    with pytest.raises(PrefectHTTPStatusError, match="409") as refused:
+        client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    assert f"field '{field}'" in refused.value.response.text
+
+
+@pytest.mark.parametrize("variables", [{"command": "true"}, {"working_dir": "/"}, {"env": {"X": "y"}}])
+def test_a_run_has_no_command_folder_or_environment_of_its_own(
+    client: SyncPrefectClient, variables: dict[str, object]
+) -> None:
+    bootstrap(client, SHOP)
+    night = client.read_deployment_by_name(NIGHT)
+    with pytest.raises(PrefectHTTPStatusError, match="422"):
+        client.create_flow_run_from_deployment(night.id, job_variables=variables)
+
+
+def test_settings_that_cannot_be_are_told(client: SyncPrefectClient) -> None:
+    with pytest.raises(UsageError, match="FASHION_CLIP_CRON='61 2 "):
+        bootstrap(client, SHOP.model_copy(update={"cron": "61 2 * * *"}))
+    with pytest.raises(UsageError, match="FASHION_CLIP_SMTP_URL"):
+        bootstrap(client, SHOP.model_copy(update={"notify_email": "ann@shop.example"}))
