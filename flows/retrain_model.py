@@ -49,7 +49,9 @@ class Approval(StrEnum):
 class Word(RunInput):
     """What a person says of a challenger that passed the gate."""
 
-    approve: bool = Field(description="Put the new model in place.")
+    approve: bool = Field(
+        default=False, description="Put the new model in place. Submitted without, it is rejected for good."
+    )
     reason: str = Field(default="", max_length=500, description="Kept beside the decision.")
 
 
@@ -136,7 +138,7 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
     retrainings.wait(engine, attempt.retraining_id)
     if deployment.id is None:  # a run without a deployment cannot be resumed
         return None
-    form = Word.with_initial_data(description=gate_artifact.markdown(gate.verdict), approve=False)
+    form = Word.with_initial_data(description=gate_artifact.markdown(gate.verdict))
     seconds = timedelta(days=APPROVAL_DAYS).total_seconds()
     # With a key of its own, the answer to another gate is none to this one.
     word = suspend_flow_run(wait_for_input=form, timeout=int(seconds), key=f"gate-{gate.gate_id}")

@@ -132,7 +132,8 @@ def _distribution(attribute: str, counts: Sequence[LabelCount]) -> str:
     rows = [f"| {cell(count.label)} | {count.photos} |" for count in found[:TOP_LABELS]]
     rest = sum(count.photos for count in found[TOP_LABELS:])
     if rest:
-        rows.append(f"| {len(found) - TOP_LABELS} other labels | {rest} |")
+        others = len(found) - TOP_LABELS
+        rows.append(f"| {others} other {'label' if others == 1 else 'labels'} | {rest} |")
     return "\n".join((f"## {cell(attribute)}", "", "| label | photos |", "|---|---:|", *rows))
 
 

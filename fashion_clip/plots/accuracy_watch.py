@@ -34,9 +34,10 @@ def accuracy_watch(looks: Mapping[str, Sequence[Point]]) -> Figure:
     """
     if not looks or not all(looks.values()):
         raise ValueError("no attribute, or no look at one")
-    down = -(-len(looks) // ACROSS)
-    figure = new_figure(9, 0.8 + 1.7 * down)
-    panels = figure.subplots(down, ACROSS, sharey=True, squeeze=False)
+    across = min(ACROSS, len(looks))
+    down = -(-len(looks) // across)
+    figure = new_figure(4.5 * across, 0.8 + 1.7 * down)
+    panels = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes, (attribute, points) in zip(panels.flat, looks.items(), strict=False):
         _draw(axes, attribute, points)
     for axes in list(panels.flat)[len(looks) :]:
