@@ -17,7 +17,7 @@ from benchmarks.report import SHARED, Goal, console, print_goals
 
 NAMES = (
     "forward", "end_to_end", "agreement", "quiet_night", "relabel", "promotion", "orchestration", "memory",
-    "ladder", "gate",
+    "ladder", "gate", "replay", "alarms", "drift",
 )  # fmt: skip
 
 

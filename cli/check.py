@@ -6,8 +6,10 @@ import typer
 
 from cli.output import fail, print_json, print_table
 from cli.prefect_setup import prepare_prefect
+from tasks.settings import settings
 
 if TYPE_CHECKING:
+    from tasks.catalog.accuracy_drops import Drop
     from tasks.checking import Checked
 
 
@@ -48,8 +50,19 @@ def _print(found: "Checked") -> None:
             "(FASHION_CLIP_CHECK_HOURS)"
         )
     if found.drop is not None:
-        print(f"drop {found.drop.drop_id} waits for a retraining; start one: fashion-clip retrain")
+        print(_asked(found.drop))
     elif found.dropped:
         print("a retraining has been the answer: fashion-clip models list")
     elif all(one.status == "waiting" for one in found.readings):
         print("too little truth for a baseline: fashion-clip export review.html --review")
+
+
+def _asked(drop: "Drop") -> str:
+    told = f"drop {drop.drop_id}, {drop.reason}"
+    match settings().retrain:
+        case "event":
+            return f"{told}: retrain-model was asked for where Prefect has its deployment"
+        case "inline":
+            return f"{told}: a retraining was the answer; see fashion-clip models list"
+        case _:
+            return f"{told}: start a retraining with fashion-clip retrain --attribute {drop.attribute}"

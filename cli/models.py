@@ -125,10 +125,11 @@ def reembed(
 
 def _promote(context: typer.Context, version: str, as_json: bool) -> None:
     prepare_prefect(bool(context.obj))
-    from flows.promotion import promote as put_in_place
+    from flows.promotion import promote_and_tell
+    from tasks.truth import person
 
     try:
-        run = put_in_place(version)
+        run = promote_and_tell(version, f"put in place by {person()}")
     except KeyboardInterrupt:
         fail("interrupted; the old labels are served on, run it again to go on", code=130)
     if as_json:

@@ -59,9 +59,11 @@ def retrain(
 
 
 def _print(found: "Retrained") -> None:
+    from tasks.retraining import best_of
+
     for gate in found.gates:
         print(one_line(f"{gate.rung}: {gate.verdict.sentence}"))
-    best = found.gates[-1].verdict
+    best = best_of(found.gates).verdict
     rows = [
         (check.attribute, check.n, check.champion, check.challenger, f"{100 * check.difference:+.1f}")
         for check in best.checks

@@ -36,21 +36,35 @@ FLOWS = (
     "relabel-catalog",
     "reembed-catalog",
 )
+_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
+# A person's runs too, which have no deployment.
+_FLOWS = ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)})
 
 
-def automations(channels: Sequence[UUID]) -> list[AutomationCore]:
-    """All of them. channels: the blocks that notifications are sent through; none, then nobody is told."""
-    told = [_notification(name, trigger, channels) for name, trigger in _reasons().items() if channels]
-    return [_zombies(), *told]
+def automations(channels: Sequence[UUID], deployments: Sequence[UUID]) -> list[AutomationCore]:
+    """All of them. channels: the blocks that notifications are sent through; none, then nobody is told.
+
+    deployments: whose runs they look after. Others on the server may have another heartbeat.
+    """
+    ours = _runs_of(deployments)
+    told = [_notification(name, trigger, channels) for name, trigger in _reasons(ours).items() if channels]
+    return [_zombies(ours), *told]
 
 
-def _zombies() -> AutomationCore:
+def _runs_of(deployments: Sequence[UUID]) -> ResourceSpecification:
+    """What events of their runs are related to; a heartbeat tells a deployment's id and not its name."""
+    ids = [f"prefect.deployment.{deployment}" for deployment in deployments]
+    return ResourceSpecification({"prefect.resource.role": "deployment", "prefect.resource.id": ids})
+
+
+def _zombies(ours: ResourceSpecification) -> AutomationCore:
     """A run that had a heartbeat and has none any more: its process and its worker are gone."""
     every = get_current_settings().flows.heartbeat_frequency or USUAL_HEARTBEAT_S
     trigger = EventTrigger(
         after={"prefect.flow-run.heartbeat"},
         expect={"prefect.flow-run.*"},
-        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match=_RUNS,
+        match_related=ours,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
@@ -64,23 +78,23 @@ def _zombies() -> AutomationCore:
     )
 
 
-def _reasons() -> Mapping[str, tuple[TriggerTypes, str, str]]:
+def _reasons(ours: ResourceSpecification) -> Mapping[str, tuple[TriggerTypes, str, str]]:
     """Name of the automation -> when, subject and text, in Jinja; an event's values are never markup here."""
     run = "{{ flow_run.name }} of {{ flow.name }}: {{ flow_run | ui_url }}"
     reason = "{{ event.payload.reason }}"
     return {
         "a run failed": (
-            _of_runs("Failed", "Crashed"),
+            _of_runs(_FLOWS, "Failed", "Crashed"),
             "{{ flow.name }} {{ flow_run.state.name }}",
             "{{ flow_run.state.message }}\n" + run,
         ),
         "a better model waits": (
-            _of_runs("Suspended"),
+            _of_runs(ours, "Suspended"),
             "A better model waits for your word",
             "Look at it and press Resume, or fashion-clip models approve.\n" + run,
         ),
         "a better model still waits": (
-            _still_waiting(),
+            _still_waiting(ours),
             "A better model still waits for your word",
             "Look at it and press Resume, or fashion-clip models reject.\n" + run,
         ),
@@ -102,26 +116,25 @@ def _of_events(name: str) -> EventTrigger:
     return EventTrigger(expect={name}, posture=Posture.Reactive, threshold=1, within=timedelta(0))
 
 
-def _of_runs(*states: str) -> EventTrigger:
-    """A run of one of the flows entered one of the states."""
+def _of_runs(whose: ResourceSpecification, *states: str) -> EventTrigger:
+    """A run entered one of the states."""
     return EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in states},
-        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-        match_related=ResourceSpecification(
-            {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
-        ),
+        match=_RUNS,
+        match_related=whose,
         posture=Posture.Reactive,
         threshold=1,
         within=timedelta(0),
     )
 
 
-def _still_waiting() -> EventTrigger:
+def _still_waiting(ours: ResourceSpecification) -> EventTrigger:
     """A day after a run was suspended, if nothing has happened to it since."""
     return EventTrigger(
         after={"prefect.flow-run.Suspended"},
         expect={"prefect.flow-run.*"},
-        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        match=_RUNS,
+        match_related=ours,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,

@@ -9,24 +9,30 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
     DeploymentUpdate,
     VariableCreate,
     WorkPoolCreate,
+    WorkPoolUpdate,
 )
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.automations import automations, put, put_all, save_channels
+from deployments.automations import automations, put_all, save_channels
 from deployments.definitions import Definition, definitions
 from deployments.server_api import POOL
 from fashion_clip.errors import FashionClipError, UsageError
+from tasks.deployed import refuse_relative_model
 from tasks.operator_variables import APPROVAL, AUDIT_PHOTOS
 from tasks.settings import Settings, settings
 
@@ -56,23 +62,28 @@ def bootstrap(client: SyncPrefectClient, chosen: Settings) -> list[Scheduled]:
     Raises:
         UsageError: a setting that cannot be used.
     """
+    refuse_relative_model(chosen)
     _make_pool(client)
     _make_variable(client, APPROVAL, chosen.approval)
     _make_variable(client, AUDIT_PHOTOS, chosen.audit_photos)
     scheduled: list[Scheduled] = []
+    wanted: list[AutomationCore] = []
+    ids: list[UUID] = []
     for definition in definitions(chosen):
         deployment = _put_deployment(client, definition)
+        ids.append(deployment.id)
         for trigger in definition.triggers:
             trigger.set_deployment_id(deployment.id)
-            put(client, trigger.as_automation())
+            wanted.append(trigger.as_automation())
         scheduled += _scheduled(deployment)
-    put_all(client, automations(save_channels(client, chosen)))
+    put_all(client, [*wanted, *automations(save_channels(client, chosen), ids)])
     return scheduled
 
 
 def _make_pool(client: SyncPrefectClient) -> None:
+    """With today's template, in which nothing can be asked of a run; the limit is the operators'."""
     try:
-        client.read_work_pool(POOL)
+        found = client.read_work_pool(POOL)
     except ObjectNotFound:
         pool = WorkPoolCreate(
             name=POOL,
@@ -82,6 +93,9 @@ def _make_pool(client: SyncPrefectClient) -> None:
             concurrency_limit=RUNS_AT_ONCE,
         )
         client.create_work_pool(pool)
+        return
+    if found.base_job_template != JOB_TEMPLATE:
+        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=JOB_TEMPLATE))
 
 
 def _make_variable(client: SyncPrefectClient, name: str, value: str | int) -> None:
@@ -97,19 +111,21 @@ def _put_deployment(client: SyncPrefectClient, wanted: Definition) -> Deployment
         found = client.read_deployment_by_name(name)
     except ObjectNotFound:
         return client.read_deployment(_create(client, wanted, schema))
-    change = DeploymentUpdate(
-        entrypoint=wanted.entrypoint,
-        pull_steps=[],
-        enforce_parameter_schema=True,
-        parameter_openapi_schema=schema,
-    )
-    client.update_deployment(found.id, change)
+    own: dict[str, Any] = {
+        "entrypoint": wanted.entrypoint,
+        "pull_steps": [],
+        "enforce_parameter_schema": True,
+        "parameter_openapi_schema": schema,
+    }
+    if found.global_concurrency_limit is None:
+        own |= _limit(wanted)
+    if all(getattr(found, name) == value for name, value in own.items()):
+        return found  # a change would also delete the runs that are planned
+    client.update_deployment(found.id, DeploymentUpdate(**own))
     return client.read_deployment(found.id)
 
 
 def _create(client: SyncPrefectClient, wanted: Definition, schema: dict[str, Any]) -> Any:
-    limit = wanted.concurrency or {}
-    strategy = limit.get("collision_strategy")
     return client.create_deployment(
         flow_id=client.create_flow_from_name(wanted.flow_name),
         name=wanted.name,
@@ -118,12 +134,20 @@ def _create(client: SyncPrefectClient, wanted: Definition, schema: dict[str, Any
         tags=list(wanted.tags),
         work_pool_name=wanted.pool,
         schedules=[_schedule(**schedule) for schedule in wanted.schedules],
-        concurrency_limit=limit.get("limit"),
-        concurrency_options=ConcurrencyOptions(collision_strategy=strategy) if strategy else None,
         pull_steps=[],
         enforce_parameter_schema=True,
         parameter_openapi_schema=schema,
+        **_limit(wanted),
     )
+
+
+def _limit(wanted: Definition) -> dict[str, Any]:
+    """How many of its runs there may be at once, as Prefect's client takes it; nothing where all may."""
+    if wanted.concurrency is None:
+        return {}
+    strategy = wanted.concurrency["collision_strategy"]
+    options = ConcurrencyOptions(collision_strategy=strategy)
+    return {"concurrency_limit": wanted.concurrency["limit"], "concurrency_options": options}
 
 
 def _schedule(cron: str, timezone: str, slug: str, active: bool) -> DeploymentScheduleCreate:
@@ -165,6 +189,7 @@ def _next(schedule: SCHEDULE_TYPES) -> datetime | None:
 def main() -> int:
     """Prints the schedules; returns the exit code, as the commands have them."""
     try:
+        _refuse_no_server()
         with get_client(sync_client=True) as client:
             for one in bootstrap(client, settings()):
                 print(told(one), flush=True)
@@ -174,7 +199,18 @@ def main() -> int:
     except PrefectHTTPStatusError as error:
         print(f"fashion-clip: Prefect refused: {error.response.text[:LONGEST]}", file=sys.stderr)
         return 1
+    except httpx.TransportError as error:
+        print(f"fashion-clip: PREFECT_API_URL: no server can be reached: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _refuse_no_server() -> None:
+    if not get_current_settings().api.url:  # Prefect would start a server that ends with this process
+        raise UsageError(
+            "PREFECT_API_URL is not set; expected the address of a Prefect server, such as "
+            "http://prefect.example:4200/api; without one, start fashion-clip serve"
+        )
 
 
 def told(one: Scheduled) -> str:

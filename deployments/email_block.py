@@ -29,18 +29,20 @@ def mail_url(smtp_url: str, recipients: str) -> str:
     """
     try:
         parts = urlsplit(smtp_url)
-        port = parts.port or PORTS[parts.scheme]
+        usual = PORTS[parts.scheme]
+        port = parts.port or usual
     except (ValueError, KeyError):
         parts, port = urlsplit(""), 0
     if not parts.hostname:
         raise UsageError(
             "FASHION_CLIP_SMTP_URL cannot be used; expected smtp://USER:PASSWORD@HOST:PORT, or smtps://"
         )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     addresses = [address.strip() for address in recipients.split(",")]
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     mode = "ssl" if parts.scheme == "smtps" else "starttls" if password else "insecure"
     query = {
-        "smtp": parts.hostname,
+        "smtp": host,
         "from": user if "@" in user else addresses[0],
         "to": ",".join(addresses),
         "format": "text",
@@ -48,4 +50,4 @@ def mail_url(smtp_url: str, recipients: str) -> str:
     }
     login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
     scheme = "mailto" if mode == "insecure" else "mailtos"
-    return f"{scheme}://{login}{parts.hostname}:{port}/?{urlencode(query)}"
+    return f"{scheme}://{login}{host}:{port}/?{urlencode(query)}"

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
+
 from deployments import server_api, surroundings
+from deployments.processes import groups_below
 from fashion_clip.checkpoint import checkpoint_folder
 from fashion_clip.errors import FashionClipError, UsageError
 from fashion_clip.taxonomy import load_taxonomy
@@ -48,20 +51,21 @@ def serve(port: int, say: Callable[[str], None]) -> int:
         FashionClipError: a process ended by itself.
     """
     chosen = settings()
-    database = _refuse_what_cannot_run(chosen, port)
-    with _signals() as asked:
-        children = _Children(asked)
-        try:
-            _start(children, chosen, port, say)
-            say(f"Prefect's UI: http://{surroundings.HOST}:{port}")
-            say(f"the database: {database}")
-            say("Ctrl-C ends it")
-            children.watch()
-        except _AskedToEnd:
-            say("ending the runs that are under way, the worker and the server")
-        finally:
-            children.end(port)
-        return ENDINGS[asked[0]]
+    with _alone():
+        database = _refuse_what_cannot_run(chosen, port)
+        with _signals() as asked:
+            children = _Children(asked)
+            try:
+                _start(children, chosen, port, say)
+                say(f"Prefect's UI: http://{surroundings.HOST}:{port}")
+                say(f"the database: {database}")
+                say("Ctrl-C ends it")
+                children.watch()
+            except _AskedToEnd:
+                say("ending the runs that are under way, the worker and the server")
+            finally:
+                children.end(port)
+            return ENDINGS[asked[0]]
 
 
 def _refuse_what_cannot_run(chosen: Settings, port: int) -> str:
@@ -147,12 +151,16 @@ class _Children:
             while server_api.cancel_runs(port) and time.monotonic() < deadline and len(self._asked) < 2:
                 time.sleep(POLL_S)
         for child in reversed(self._running):
+            # A worker starts each run in a session of its own, which would outlive it.
+            started = groups_below(child.process.pid)
             child.process.send_signal(signal.SIGTERM)
             deadline = time.monotonic() + END_S
             while child.process.poll() is None and time.monotonic() < deadline and len(self._asked) < 2:
+                started |= groups_below(child.process.pid)
                 time.sleep(POLL_S)
-            with suppress(ProcessLookupError):
-                os.killpg(child.process.pid, signal.SIGKILL)
+            for group in (child.process.pid, *started):
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
             child.process.wait()
 
 
@@ -197,6 +205,24 @@ def _signals() -> Iterator[list[signal.Signals]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two would share Prefect's database: each server would plan, and each worker start, the runs of both."""
+    folder = _logs()
+    lock = FileLock(folder / "serve.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another fashion-clip serve has its data in {str(folder.parent)!r}; end it, or set PREFECT_HOME "
+            "to another folder for this one"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _logs() -> Path:

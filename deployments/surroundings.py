@@ -2,13 +2,14 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
 from sqlalchemy.engine import make_url
 
 from fashion_clip.taxonomy import shipped_taxonomies
-from tasks.deployed import is_relative, sqlite_file
+from tasks.deployed import resolved, sqlite_file
 from tasks.serving import checkpoint_name
 from tasks.settings import ENV_FILE, PREFIX, Settings
 
@@ -18,8 +19,7 @@ HEARTBEAT_S = 30
 
 def of_server(port: int) -> dict[str, str]:
     """For Prefect's server: none of the settings, since it opens neither catalogue nor photos."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return inherited | _of_prefect(port)
+    return _others() | _of_prefect(port)
 
 
 def of_worker(chosen: Settings, port: int) -> dict[str, str]:
@@ -27,14 +27,26 @@ def of_worker(chosen: Settings, port: int) -> dict[str, str]:
 
     A worker runs each flow in a folder of its own, where neither relative paths nor .env lead anywhere.
     """
-    of_file = {name.upper(): value or "" for name, value in dotenv_values(ENV_FILE).items()}
-    of_file = {name: value for name, value in of_file.items() if name.startswith(PREFIX)}
-    return of_file | os.environ | _absolute(chosen) | _of_prefect(port)
+    own = _own(dotenv_values(ENV_FILE)) | _own(os.environ)
+    return _others() | own | _absolute(chosen) | _of_prefect(port)
 
 
 def api_url(port: int) -> str:
     """The address of the server's API."""
     return f"http://{HOST}:{port}/api"
+
+
+def _own(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """The settings among them, as they are read: in any case, and an empty one is none."""
+    return {name.upper(): value for name, value in variables.items() if value and _is_own(name)}
+
+
+def _others() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not _is_own(name)}
+
+
+def _is_own(name: str) -> bool:
+    return name.upper().startswith(PREFIX)
 
 
 def _of_prefect(port: int) -> dict[str, str]:
@@ -67,7 +79,7 @@ def _absolute(chosen: Settings) -> dict[str, str]:
 
 
 def _absolute_path(place: str) -> str:
-    return str(Path(place).resolve()) if is_relative(place) else place
+    return place if "://" in place or Path(place).is_absolute() else str(resolved(place))
 
 
 def database_url(chosen: Settings) -> str:

@@ -27,13 +27,11 @@ STAKES = (0.1, 0.3, 0.9)  # of what a night without an unknown photo takes from 
 class UnknownShare:
     """The state after some nights; the same nights give the same state.
 
-    most: 0 < most < 1, the share of unknown photos that is no drift. n, unknown: photos of the last night.
-    capital: what the bets at each of STAKES have become.
+    most: 0 < most < 1, the share of unknown photos that is no drift. capital: what the bets at each of STAKES
+    have become.
     """
 
     most: float
-    n: int = 0
-    unknown: int = 0
     capital: tuple[float, ...] = (0.0,) * len(STAKES)
 
     @property
@@ -54,7 +52,7 @@ class UnknownShare:
     def from_json(text: str) -> "UnknownShare":
         """Raises: ValueError, KeyError or TypeError where `to_json` has not written it."""
         told = json.loads(text)
-        return UnknownShare(told["most"], told["n"], told["unknown"], tuple(told["capital"]))
+        return UnknownShare(told["most"], tuple(told["capital"]))
 
 
 def begin(unknown: int, n: int) -> UnknownShare:
@@ -77,7 +75,7 @@ def after(state: UnknownShare, unknown: int, n: int) -> UnknownShare:
     """The state after one more night; a night without photos only begins another bet.
 
     Args:
-        unknown, n: of the night's photos; those of one product or nearly one picture count once.
+        unknown, n: of the night's photos; those of one product count once.
 
     Raises:
         ValueError: not 0 <= unknown <= n.
@@ -89,4 +87,4 @@ def after(state: UnknownShare, unknown: int, n: int) -> UnknownShare:
         staked = staked * (1 + np.array(STAKES) / state.most * (unknown / n - state.most))
     staked *= min(1.0, 1 / LEVEL / staked.sum())
     capital = state.capital if state.drifted else tuple(float(part) for part in staked)
-    return replace(state, n=n, unknown=unknown, capital=capital)
+    return replace(state, capital=capital)

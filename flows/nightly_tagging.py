@@ -13,12 +13,10 @@ from pydantic import Field
 
 from fashion_clip.errors import QuarantineError
 from flows.check_accuracy import answer_drop, check
-from tasks import deployed, environment, run_names
+from tasks import deployed, environment, operator_variables, run_names
 from tasks.catalog import ledger, runs
-from tasks.catalog.drifts import Drift
 from tasks.catalog.models import served
 from tasks.catalog.runs import RunSummary
-from tasks.checking import guess_accuracy, look_for_drift
 from tasks.events import run_finished
 from tasks.nightly import (
     draw_audit_sample,
@@ -60,6 +58,7 @@ def nightly_tagging(
     deployed.check(sources=[source], models=[model], taxonomy=taxonomy)
     engine, spec = environment.catalogue(), environment.source_name(source)
     environment.source(spec)  # what is none is refused before it is written down: it may hold a password
+    audit_photos, checked = operator_variables.audit_photos(), None
     try:
         with runs.recorded(engine, "nightly-tagging", spec, flow_run.id) as run_id:
             model, taxonomy = model or settings().model, taxonomy or settings().taxonomy
@@ -71,15 +70,14 @@ def nightly_tagging(
                     prepare_model(model, taxonomy)
                     progress.started(planned)
                     _tag_all(run_id, spec, model, progress)
-            checked, drifts = None, list[Drift]()
-            if served(engine):
-                drifts = look_for_drift(run_id)
-                checked = check(run_id, guess_accuracy(run_id), drifts)
+            checked = check(run_id) if served(engine) else None
             refuse_too_many_failures(run_id)
-            draw_audit_sample(run_id, more=any(drift.drifted for drift in drifts))
+            draw_audit_sample(run_id, audit_photos, more=checked is not None and bool(checked.drifted))
     except QuarantineError:
         with suppress(Exception):  # nothing may hide why the run failed
             run_finished(publish_summary(run_id, spec))
+            if checked is not None:
+                answer_drop(checked)
         raise
     run = publish_summary(run_id, spec)
     run_finished(run)

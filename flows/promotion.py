@@ -29,9 +29,11 @@ def promote(model_version: str, reason: str | None = None) -> RunSummary | None:
     return reembed_catalog(model_version, reason)
 
 
-def promote_and_tell(model_version: str, why: str) -> None:
-    """The same within a flow run, with an artifact of what it changed, and the event of it."""
+def promote_and_tell(model_version: str, why: str) -> RunSummary | None:
+    """The same, with an artifact of what it changed, and an event."""
     before = require_served(environment.catalogue())
-    promote(model_version, why)
-    publish_promotion(before, why)
-    events.model_promoted(model_version, why)
+    run = promote(model_version, why)
+    if run is not None:
+        publish_promotion(before, why)
+        events.model_promoted(model_version, why)
+    return run

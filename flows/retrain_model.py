@@ -13,13 +13,14 @@ from pydantic import Field
 from flows.promotion import promote_and_tell
 from tasks import deployed, environment, events, gate_artifact, operator_variables, run_names
 from tasks.catalog import retrainings, runs, verdicts
-from tasks.catalog.retrainings import APPROVAL_DAYS, FLOW, Asked, Closed, Retraining
-from tasks.catalog.verdicts import Decision, Gate
+from tasks.catalog.retrainings import FLOW, Asked, Closed, Retraining
+from tasks.catalog.verdicts import APPROVAL_DAYS, Decision, Gate
 from tasks.ladder import Rung
 from tasks.progress import shown
 from tasks.retraining import (
     Retrained,
     begin_retraining,
+    best_of,
     climb_rung,
     primary_attribute,
     publish_verdict,
@@ -89,9 +90,9 @@ def retrain_model(
             attempt = begin_retraining(run_id, asked, ignore_cooldown, flow_run.id)
         if isinstance(attempt, Closed):
             return Retrained(attempt.outcome, attempt.told, champion.model_version, None, ())
-        gates = _climb(attempt, _rungs(rung))
+        gates = _climb(attempt, _rungs(Rungs(attempt.asked.rung)))
         forget_work(attempt.champion)
-        best = gates[-1]
+        best = best_of(gates)
         if not best.verdict.passed or dry_run:
             return _ended(attempt, "previewed" if dry_run else "rejected", best.verdict.sentence, gates)
     if not _wants_word(approval):
@@ -110,7 +111,10 @@ def _rungs(asked: Rungs) -> list[Rung]:
 
 
 def _climb(attempt: Retraining, rungs: list[Rung]) -> tuple[Gate, ...]:
-    """The verdicts up to the first that is passed, or all of them."""
+    """The verdicts up to the first that is passed, or all of them.
+
+    A new calibration and new heads take seconds: both are judged, though the first may be passed already.
+    """
     gates: list[Gate] = []
     for rung in rungs:
         with shown(get_run_logger(), str(rung)) as progress:
@@ -118,7 +122,7 @@ def _climb(attempt: Retraining, rungs: list[Rung]) -> tuple[Gate, ...]:
         get_run_logger().info("%s: %s", rung, gate.verdict.sentence)
         publish_verdict(gate, attempt.champion)
         gates.append(gate)
-        if gate.verdict.passed:
+        if rung is not Rung.CALIBRATE and best_of(gates).verdict.passed:
             break
     return tuple(gates)
 
@@ -136,7 +140,7 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
     if (said := verdicts.decision(engine, gate.gate_id)) is not None:
         return said
     retrainings.wait(engine, attempt.retraining_id)
-    if deployment.id is None:  # a run without a deployment cannot be resumed
+    if deployment.id is None or flow_run.parent_flow_run_id is not None:  # such a run cannot be resumed
         return None
     form = Word.with_initial_data(description=gate_artifact.markdown(gate.verdict))
     seconds = timedelta(days=APPROVAL_DAYS).total_seconds()
@@ -146,13 +150,14 @@ def _word(attempt: Retraining, gate: Gate) -> Decision | None:
 
 
 def _promoted(attempt: Retraining, gates: tuple[Gate, ...]) -> Retrained:
-    challenger = gates[-1].challenger
+    best = best_of(gates)
+    challenger = best.challenger
     assert challenger is not None
     engine = environment.catalogue()
     with runs.recorded(engine, FLOW, f"promotion of {challenger}", flow_run.id) as run_id:
         retrainings.go_on(engine, attempt.retraining_id, run_id)
-        promote_and_tell(challenger, gates[-1].verdict.sentence)
-    return _ended(attempt, "promoted", gates[-1].verdict.sentence, gates)
+        promote_and_tell(challenger, best.verdict.sentence)
+    return _ended(attempt, "promoted", best.verdict.sentence, gates)
 
 
 def _ended(attempt: Retraining, outcome: str, told: str, gates: tuple[Gate, ...]) -> Retrained:
@@ -161,4 +166,4 @@ def _ended(attempt: Retraining, outcome: str, told: str, gates: tuple[Gate, ...]
     for gate in gates:
         if gate.challenger is not None and outcome in ("rejected", "declined"):
             events.model_rejected(gate.challenger, told)
-    return Retrained(outcome, told, attempt.champion, gates[-1].challenger, gates)
+    return Retrained(outcome, told, attempt.champion, best_of(gates).challenger, gates)

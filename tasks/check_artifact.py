@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fashion_clip.accuracy_alarm import TOTAL
 from tasks.catalog.accuracy import AttributeReading, Check
+from tasks.catalog.accuracy_drops import Drop
 from tasks.catalog.estimates import Estimate
 from tasks.evaluation_artifact import picture_of
 from tasks.summary import cell
@@ -12,13 +13,18 @@ SHOWN = 60  # looks in the picture
 
 
 def markdown(
-    looks: Sequence[Check], estimates: Sequence[Estimate], told: Sequence[str], attributes: int
+    looks: Sequence[Check],
+    estimates: Sequence[Estimate],
+    drop: Drop | None,
+    told: Sequence[str],
+    attributes: int,
 ) -> str:
     """The artifact's text.
 
     Args:
         looks: the last ones at what is served, oldest first; one at least.
         estimates: of the photos of the last run.
+        drop: that has yet to be answered.
         told: what the close watch of a promotion and the looks for drift have to say.
         attributes: that are watched together.
     """
@@ -27,7 +33,7 @@ def markdown(
         f"# {sentence(last)}",
         _table(last, guessed, TOTAL / attributes),
         "\n".join(f"- {cell(sentence)}" for sentence in told),
-        _to_do(last),
+        _to_do(last, drop),
         _picture(looks),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -67,9 +73,10 @@ def _table(check: Check, guessed: dict[str, Estimate], level: float) -> str:
         )
         rows.append(f"| {cell(one.attribute)} | {' | '.join(values)} |")
     note = (
-        "*right*: of random truth of the last 28 nights. *at least*: what the champion had when it began, "
-        "with 95 % certainty. *evidence*: of a drop; at 100 % it alarms. *guessed*: of the last night's "
-        "photos, by calibrated confidences. *new*: truths that came since the last look."
+        "*right*: of random truth of the last 28 nights, or all so far while it waits for a baseline. "
+        "*at least*: what the champion had when it began, with 95 % certainty. *evidence*: of a drop; at "
+        "100 % it alarms. *guessed*: of the last night's photos, by calibrated confidences. *new*: truths "
+        "that came since the last look."
     )
     return "\n".join(rows) + f"\n\n{note}"
 
@@ -78,11 +85,12 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
-def _to_do(check: Check) -> str:
+def _to_do(check: Check, drop: Drop | None) -> str:
     waiting = [one for one in check.readings if one.status == "waiting"]
-    if any(one.status == "dropped" for one in check.readings):
+    if drop is not None or any(one.status == "dropped" for one in check.readings):
+        asked = "A retraining is asked for" if drop is not None else "A retraining has been the answer"
         return (
-            "A retraining is asked for. What helps it is truth of the newest photos: "
+            f"{asked}: `fashion-clip models list`. What helps is truth of the newest photos: "
             "`fashion-clip export review.html --review`, then `fashion-clip truth import FILE`."
         )
     if waiting:

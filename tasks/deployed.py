@@ -19,6 +19,7 @@ from tasks.settings import DEFAULT_MODEL, Settings, settings
 from tasks.sources.s3 import bucket_and_prefix
 
 _SERVE = "start it with fashion-clip serve, or give an absolute path"
+_RELATIVE = "which is relative to a folder"
 # What a regular expression of Python's and one of JavaScript's both take for more than itself.
 _SPECIAL = re.compile(r"[.*+?^${}()|\[\]\\]")
 
@@ -56,11 +57,20 @@ def refuse_relative(chosen: Settings) -> None:
             f"FASHION_CLIP_DATABASE_URL names {database!r}, which is relative: in a worker its folder is "
             f"deleted after the run; {_SERVE} (sqlite:////FOLDER/FILE)"
         )
-    named = {"SOURCE": chosen.source, "MODELS_DIR": chosen.models_dir}
+    refuse_relative_model(chosen)
+    taxonomy = None if chosen.taxonomy in shipped_taxonomies() else chosen.taxonomy
+    named = {"SOURCE": chosen.source, "MODELS_DIR": chosen.models_dir, "TAXONOMY": taxonomy}
     places = [*named.items(), *(("SOURCES", source) for source in chosen.sources)]
     for name, place in places:
         if place and is_relative(place):
-            raise UsageError(f"FASHION_CLIP_{name} names {place!r}, which is relative to a folder; {_SERVE}")
+            raise UsageError(f"FASHION_CLIP_{name} names {place!r}, {_RELATIVE}; {_SERVE}")
+
+
+def refuse_relative_model(chosen: Settings) -> None:
+    """Raises UsageError for a folder that a worker, in a folder of its own, would take for a hub's name."""
+    model = chosen.model
+    if model and is_relative(model) and (model.startswith(".") or Path(model).is_dir()):
+        raise UsageError(f"FASHION_CLIP_MODEL names {model!r}, {_RELATIVE}; {_SERVE}")
 
 
 def sqlite_file(chosen: Settings) -> str | None:
@@ -82,8 +92,8 @@ def refuse_source(source: str, chosen: Settings) -> None:
     if not _within(source, _sources(chosen)):
         raise UsageError(
             f"{source!r} is no source that runs of deployments may read; set FASHION_CLIP_SOURCE to it, or "
-            'add it, or what it lies in, to FASHION_CLIP_SOURCES (a JSON list such as ["/data/photos"]), '
-            "where the worker is started"
+            'add it, or what it lies in, to FASHION_CLIP_SOURCES (a JSON list such as ["/data/photos", '
+            '"hf://NAME:SPLIT"]), where the worker is started'
         )
 
 
@@ -142,10 +152,10 @@ def _lies_below(asked: str, place: str) -> bool:
         return bucket == own_bucket and prefix.startswith(own_prefix)
     if "://" in asked or "://" in place or is_relative(asked):
         return False
-    return _resolved(asked).is_relative_to(_resolved(place))
+    return resolved(asked).is_relative_to(resolved(place))
 
 
-def _resolved(path: str) -> Path:
+def resolved(path: str) -> Path:
     """The path without links and `..`. Raises UsageError for what can be none."""
     try:
         return Path(path).expanduser().resolve()

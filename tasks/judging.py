@@ -13,13 +13,13 @@ from fashion_clip.labeller import Labeller, label
 from fashion_clip.paired_tests import least_discordant
 from fashion_clip.predictions import Predictions
 from fashion_clip.scoring import Head, top_labels
-from fashion_clip.verdict import Verdict
+from fashion_clip.verdict import Kind, Verdict
 from tasks import registry
 from tasks.catalog import versions
 from tasks.catalog.evidence import NOT_KNOWN
 from tasks.catalog.models import REGISTERED, ModelFacts
 from tasks.catalog.versions import Made
-from tasks.ladder import Challenger, Floats, Rows, Rung, Stage
+from tasks.ladder import Challenger, Floats, Rows, Rung, Stage, without_confidences
 from tasks.serving import facts_of, labeller_for
 
 if TYPE_CHECKING:
@@ -32,6 +32,24 @@ def judged(stage: Stage, challenger: Challenger, rules: Rules, level: float) -> 
     champion = _judged(stage, stage.champion.model, stage.evidence.vectors, rows, challenger.kept_out)
     other = _judged(stage, challenger.model, challenger.vectors, rows, challenger.kept_out)
     return judge(champion, other, rules, level)
+
+
+def judged_as_sure(
+    stage: Stage, challenger: Challenger, rules: Rules, level: float
+) -> tuple[Challenger, Verdict]:
+    """The verdict; where confidences alone speak against a challenger, on it without those.
+
+    It is judged anew only after it has passed the test of a gain, so that the level holds. It may lose again
+    by that: labels of linked attributes are chosen by their confidences.
+    """
+    verdict = judged(stage, challenger, rules, level)
+    if not verdict.failed or any(check.kind is not Kind.CALIBRATION for check in verdict.failed):
+        return challenger, verdict
+    erring = frozenset(check.attribute for check in verdict.failed if check.attribute is not None)
+    challenger = without_confidences(challenger, erring)
+    verdict = judged(stage, challenger, rules, level)
+    told = f"; confidences of {', '.join(sorted(erring))} erred more and are left uncalibrated"
+    return challenger, replace(verdict, sentence=verdict.sentence + told)
 
 
 def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:

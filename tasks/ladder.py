@@ -147,6 +147,16 @@ def with_calibration(stage: Stage, model: "Model", vectors: Floats, rows: Rows, 
     return replace(model, calibration=found if found.attributes else None)
 
 
+def without_confidences(challenger: Challenger, attributes: frozenset[str]) -> Challenger:
+    """The same with attributes uncalibrated: nothing of them is accepted until truth calibrates them anew."""
+    calibration = challenger.model.calibration
+    assert calibration is not None
+    kept = {name: entry for name, entry in calibration.attributes.items() if name not in attributes}
+    model = replace(challenger.model, calibration=replace(calibration, attributes=kept) if kept else None)
+    facts = {**challenger.facts, "uncalibrated": sorted(attributes)}
+    return replace(challenger, model=model, facts=facts)
+
+
 def _same_towers(stage: Stage, rung: Rung, model: "Model", facts: Mapping[str, Any]) -> Challenger:
     vectors = stage.evidence.vectors
     return Challenger(rung, model, model.encoder.folder, vectors, np.arange(len(vectors)), facts)

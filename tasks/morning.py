@@ -30,7 +30,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits for a person. challenger: a model that passed the gate, if one does. to_review: photos."""
+    """What waits for a person. challenger: a model that passed the gate. audited: photos drawn of the run."""
 
     failures: tuple[Failure, ...]
     challenger: str | None
@@ -48,7 +48,7 @@ def waiting(engine: Engine, run_id: int) -> Waiting:
     challenger = text(
         "SELECT m.version FROM retrainings t JOIN gates g ON g.retraining_id = t.retraining_id"
         " JOIN model_versions m ON m.model_version_id = g.challenger_id"
-        " WHERE t.is_open = 1 AND t.outcome = 'waiting' AND g.passed = 1"
+        " WHERE t.is_open = 1 AND t.outcome = 'waiting' AND g.passed = 1 ORDER BY g.gate_id DESC"
     )
     audited = text("SELECT COUNT(*) FROM audit_samples WHERE run_id = :run_id")
     with reading(engine) as connection:

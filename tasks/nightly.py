@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from fashion_clip.errors import CatalogError, QuarantineError, SourceError
-from tasks import environment, morning, operator_variables, summary
+from tasks import environment, morning, summary
 from tasks.catalog import audit, plan, runs
 from tasks.catalog.models import served
 from tasks.catalog.plan import Findings
@@ -84,10 +84,9 @@ def tag_shard(run_id: int, source: str, model: str | None) -> int:
 
 
 @task(name="draw-audit-sample", cache_policy=NO_CACHE)
-def draw_audit_sample(run_id: int, more: bool) -> int:
+def draw_audit_sample(run_id: int, photos: int, more: bool) -> int:
     """Draws photos of the run for people to look at, MORE times as many after a drift; returns how many."""
-    photos = operator_variables.audit_photos() * (MORE if more else 1)
-    return audit.draw(environment.catalogue(), run_id, photos)
+    return audit.draw(environment.catalogue(), run_id, photos * (MORE if more else 1))
 
 
 def refuse_too_many_failures(run_id: int) -> None:

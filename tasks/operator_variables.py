@@ -23,7 +23,7 @@ def approval() -> ApprovalBy:
     Raises:
         UsageError: the variable has another value.
     """
-    value = _value(APPROVAL)
+    value = _value(APPROVAL, away="ask")  # to wait loses nothing
     if value is None:
         return settings().approval
     if value not in ("ask", "automatic"):
@@ -45,8 +45,8 @@ def audit_photos() -> int:
     return value
 
 
-def _value(name: str) -> object:
-    """A variable's value; None outside of runs, where there is none, and where the server is away."""
+def _value(name: str, away: object = None) -> object:
+    """A variable's value; None outside of runs and where there is none; `away` if the server is that."""
     if FlowRunContext.get() is None and TaskRunContext.get() is None:
         return None  # asking would start a server
     import httpx
@@ -57,9 +57,9 @@ def _value(name: str) -> object:
     except (httpx.TransportError, PrefectHTTPStatusError) as error:
         if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < _AWAY:
             raise
-        told = "Prefect cannot be asked for the variable %s (%s): the setting is taken"
-        get_run_logger().warning(told, name, type(error).__name__)
-        return None
+        told = "Prefect cannot be asked for the variable %s (%s): %s is taken"
+        get_run_logger().warning(told, name, type(error).__name__, "the setting" if away is None else away)
+        return away
     return None if variable is None else variable.value
 
 

@@ -1,5 +1,6 @@
 """The Prefect tasks of a retraining: a rung climbed and judged, the verdict shown, the decision kept."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,14 +15,14 @@ from sqlalchemy import Engine
 
 from fashion_clip.errors import RetrainingRefusedError, UsageError
 from fashion_clip.gate import Rules, error_rate
-from fashion_clip.verdict import Verdict
+from fashion_clip.verdict import Kind, Verdict
 from tasks import environment, gate_artifact, ladder, promotion_artifact
-from tasks.catalog import label_changes, models, retrainings, verdicts
+from tasks.catalog import accuracy_drops, label_changes, models, retrainings, verdicts
 from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
 from tasks.catalog.retrainings import Asked, Closed, Retraining
 from tasks.catalog.verdicts import Gate
-from tasks.judging import errors, hopeless, judged, register, version_of
+from tasks.judging import errors, hopeless, judged_as_sure, register, version_of
 from tasks.ladder import Challenger, Rung, Stage
 from tasks.progress import Progress
 from tasks.serving import load_model, require_served
@@ -64,6 +65,7 @@ def begin_retraining(
     """Opens the attempt, or goes on with it; or how that of this flow run ended, or why none is needed.
 
     One that a drop in accuracy asks for is postponed where it would be refused: the next check asks again.
+    One that a person asks for answers the drop that waits, if it is of the same attribute.
 
     Raises:
         UsageError: the catalogue is empty, or has no truth of such an attribute.
@@ -71,11 +73,15 @@ def begin_retraining(
     """
     engine = environment.catalogue()
     champion = require_served(engine)
+    by_hand = asked.drop_id is None
+    drop = accuracy_drops.unanswered(engine, champion) if by_hand else None
+    if drop is not None and drop.attribute == asked.attribute:
+        asked = replace(asked, drop_id=drop.drop_id)
     cooldown = None if ignore_cooldown else timedelta(hours=settings().retrain_cooldown_hours)
     try:
         return retrainings.begin(engine, run_id, champion.model_version, asked, cooldown, prefect_flow_run_id)
     except RetrainingRefusedError as error:
-        if asked.drop_id is None:
+        if by_hand:
             raise
         return Closed("postponed", str(error))
 
@@ -133,7 +139,7 @@ def _judged(
         return None, _rejected("there is too little truth to teach towers and to tell when to stop", level)
     with claimed_work(stage, rung) if rung in TOWERS else nullcontext() as work:
         challenger = _challenger(engine, stage, rung, work, progress)
-        verdict = judged(stage, challenger, rules, level)
+        challenger, verdict = judged_as_sure(stage, challenger, rules, level)
         version = version_of(stage, challenger)
         if version == attempt.champion:
             told = "it is the champion itself: there is too little truth to change anything"
@@ -172,6 +178,12 @@ def _stage(engine: Engine, attempt: Retraining) -> Stage:
 def _stage_of(engine: Engine, label_set_id: int, _truth_id: int) -> Stage:
     """Kept for the rungs of one retraining, until other truth comes."""
     return ladder.stage(engine, load_model(models.label_set(engine, label_set_id)))
+
+
+def best_of(gates: Sequence[Gate]) -> Gate:
+    """The one that is passed with the greatest gain; the last one, if none is."""
+    passed = [gate for gate in gates if gate.verdict.passed]
+    return max(passed, key=lambda gate: gate.verdict.of(Kind.GAIN)[0].difference, default=gates[-1])
 
 
 @task(name="publish-verdict", cache_policy=NO_CACHE)

@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     retrain: Literal["event", "inline", "never"] = "event"
     retrain_on_drift: bool = False  # also when photos have changed, before truth tells what it costs
     baseline_truths: int = Field(200, ge=20)  # that tell how right a new champion is, before it is watched
-    check_hours: float = Field(12.0, ge=0)  # between two looks at accuracy, at least: a look is a night
+    # Between two looks at accuracy, at least: a look is a night, of which the alarm's year has 365.
+    check_hours: float = Field(20.0, ge=0)
     runtime: Runtime = "auto"
     # Of the embeddings of a new catalogue; one that has some goes on with its own.
     precision: Precision | Literal["auto"] = "auto"  # bfloat16 where the hardware multiplies in it

@@ -136,16 +136,18 @@ def _after(
         alarm = begin(baseline_bound(baseline_hits, baseline_n), len(label_set.attribute_ids))
     told = alarm.reading()
     return AttributeReading(
-        attribute, counted, hits, told.n, told.accuracy, told.low, told.high, told.baseline, told.e_value,
-        str(told.status), baseline_n, baseline_hits, alarm.to_json(),
+        attribute=attribute, counted=counted, hits=hits, n=told.n, accuracy=told.accuracy, ci_low=told.low,
+        ci_high=told.high, baseline=told.baseline, e_value=told.e_value, status=str(told.status),
+        baseline_n=baseline_n, baseline_hits=baseline_hits, state=alarm.to_json(),
     )  # fmt: skip
 
 
 def _waiting(attribute: str, counted: int, hits: int, n: int, all_hits: int) -> AttributeReading:
     accuracy, (low, high) = (all_hits / n, exact_interval(all_hits, n)) if n else (None, (None, None))
     return AttributeReading(
-        attribute, counted, hits, n, accuracy, low, high, None, None, WAITING, n, all_hits, None
-    )
+        attribute=attribute, counted=counted, hits=hits, n=n, accuracy=accuracy, ci_low=low, ci_high=high,
+        baseline=None, e_value=None, status=WAITING, baseline_n=n, baseline_hits=all_hits, state=None,
+    )  # fmt: skip
 
 
 def _write(connection: Connection, label_set: LabelSet, check_id: int, found: list[AttributeReading]) -> None:

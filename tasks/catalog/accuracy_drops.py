@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, func, insert, select, text, true
@@ -11,10 +12,12 @@ from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading
 from tasks.catalog.models import LabelSet
 from tasks.catalog.retraining_tables import retrainings
 from tasks.catalog.tables import label_sets, runs
+from tasks.catalog.verdicts import APPROVAL_DAYS
 
 if TYPE_CHECKING:
     from tasks.catalog.accuracy import AttributeReading
 
+DROP, DRIFT = "accuracy", "photos"  # of what
 AGAIN = 2  # times the truth that had counted, before what did not help is tried again
 
 
@@ -33,12 +36,10 @@ class Drop:
 def record(
     connection: Connection, label_set: LabelSet, check_id: int, found: Sequence["AttributeReading"]
 ) -> None:
-    """Writes a drop if a look found one that is new, or one that what was tried has not helped against."""
-    dropped = [one for one in found if one.status == "dropped"]
-    if not dropped:
-        return
-    worst = max(dropped, key=lambda one: (one.baseline or 0.0) - (one.accuracy or 0.0))
-    _record(connection, label_set, check_id, worst.attribute, _reason(worst))
+    """Writes the drops that a look found: of attributes that had none, and those that nothing helped."""
+    for one in found:
+        if one.status == "dropped":
+            _record(connection, label_set, check_id, one.attribute, DROP, _reason(one))
 
 
 @outlasts_outages
@@ -51,19 +52,27 @@ def record_drift(engine: Engine, label_set: LabelSet, check_id: int, reason: str
             for name, attribute_id in label_set.attribute_ids.items()
         }
         if max(counted.values()):  # else nothing can be taught or judged
-            _record(connection, label_set, check_id, max(counted, key=lambda name: counted[name]), reason)
+            attribute = max(counted, key=lambda name: counted[name])
+            _record(connection, label_set, check_id, attribute, DRIFT, reason)
 
 
-def _record(connection: Connection, label_set: LabelSet, check_id: int, attribute: str, reason: str) -> None:
+def _record(
+    connection: Connection, label_set: LabelSet, check_id: int, attribute: str, kind: str, reason: str
+) -> None:
     attribute_id = label_set.attribute_ids[attribute]
-    truths, last = _counted(connection, label_set, attribute_id), _last(connection, label_set)
+    truths = _counted(connection, label_set, attribute_id)
+    mine = accuracy_drops.c.label_set_id == label_set.label_set_id
+    same = mine & (accuracy_drops.c.attribute_id == attribute_id) & (accuracy_drops.c.kind == kind)
+    latest = select(accuracy_drops).where(same).order_by(accuracy_drops.c.number.desc()).limit(1)
+    last = connection.execute(latest).first()
     if last is not None and (truths < AGAIN * last.truths or answer(connection, last.drop_id) is None):
         return
     row = {
         "label_set_id": label_set.label_set_id,
-        "number": last.number + 1 if last else 1,
+        "number": connection.execute(select(func.count()).where(mine)).scalar_one() + 1,
         "check_id": check_id,
         "attribute_id": attribute_id,
+        "kind": kind,
         "truths": truths,
         "reason": reason,
         "found_at": clock(connection),
@@ -82,22 +91,6 @@ def _counted(connection: Connection, label_set: LabelSet, attribute_id: int) -> 
     return int(connection.execute(query).scalar_one())
 
 
-@dataclass(frozen=True)
-class _Last:
-    drop_id: int
-    number: int
-    truths: int
-
-
-def _last(connection: Connection, label_set: LabelSet) -> _Last | None:
-    columns = (accuracy_drops.c.drop_id, accuracy_drops.c.number, accuracy_drops.c.truths)
-    mine = accuracy_drops.c.label_set_id == label_set.label_set_id
-    row = connection.execute(
-        select(*columns).where(mine).order_by(accuracy_drops.c.number.desc()).limit(1)
-    ).first()
-    return None if row is None else _Last(*row)
-
-
 def _reason(worst: "AttributeReading") -> str:
     assert worst.baseline is not None
     right = "nothing" if worst.accuracy is None else f"{worst.accuracy:.1%}"
@@ -109,19 +102,17 @@ def _reason(worst: "AttributeReading") -> str:
 
 @outlasts_outages
 def unanswered(engine: Engine, label_set: LabelSet) -> Drop | None:
-    """The drop of a label set that a retraining has yet to answer, with what the last look told of it."""
+    """The first drop of a label set that has yet to be answered, with what the last look told of it."""
     query = text(
         "SELECT d.drop_id, a.name, d.reason, r.accuracy, r.baseline, r.e_value FROM accuracy_drops d"
         " JOIN attributes a ON a.attribute_id = d.attribute_id"
         " JOIN accuracy_readings r ON r.attribute_id = d.attribute_id AND r.check_id = ("
         "  SELECT MAX(c.check_id) FROM accuracy_checks c WHERE c.label_set_id = d.label_set_id)"
-        " WHERE d.drop_id = :drop_id"
+        " WHERE d.label_set_id = :label_set_id ORDER BY d.number"
     )
     with reading(engine) as connection:
-        last = _last(connection, label_set)
-        if last is None or answer(connection, last.drop_id) is not None:
-            return None
-        return Drop(*connection.execute(query, {"drop_id": last.drop_id}).one())
+        drops = connection.execute(query, {"label_set_id": label_set.label_set_id}).all()
+        return next((Drop(*row) for row in drops if answer(connection, row.drop_id) is None), None)
 
 
 def answer(connection: Connection, drop_id: int, beside: str | None = None) -> int | None:
@@ -129,9 +120,10 @@ def answer(connection: Connection, drop_id: int, beside: str | None = None) -> i
 
     beside: not that of this flow run.
     """
-    dead = (retrainings.c.outcome == "running") & ~(
-        (runs.c.status == "running") & (runs.c.alive_until >= clock(connection))
-    )
+    now = clock(connection)
+    alive = (runs.c.status == "running") & (runs.c.alive_until >= now)
+    expired = retrainings.c.started_at < now - timedelta(days=APPROVAL_DAYS)
+    dead = ((retrainings.c.outcome == "running") & ~alive) | ((retrainings.c.outcome == "waiting") & expired)
     other = true() if beside is None else retrainings.c.prefect_flow_run_id.is_distinct_from(beside)
     query = (
         select(retrainings.c.retraining_id)

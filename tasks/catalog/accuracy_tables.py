@@ -66,8 +66,9 @@ counted_truths = Table(
     Column("check_id", Integer, ForeignKey("accuracy_checks.check_id"), nullable=False),
 )
 
-# One row a drop that a retraining has to answer: the first of a label set when its alarm goes, the next ones
+# One row a drop that a retraining has to answer: the first of an attribute when its alarm goes, the next ones
 # each time that twice as much truth has counted and what was tried by then has not helped. truths: counted.
+# kind: of accuracy, or a drift of photos.
 accuracy_drops = Table(
     "accuracy_drops",
     metadata,
@@ -76,6 +77,7 @@ accuracy_drops = Table(
     Column("number", Integer, nullable=False),
     reference("accuracy_checks.check_id"),
     reference("attributes.attribute_id"),
+    Column("kind", Text, nullable=False),
     Column("truths", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("found_at", UtcDateTime, nullable=False),
@@ -93,24 +95,28 @@ run_estimates = Table(
     Column("estimated_accuracy", Double, nullable=False),
 )
 
-# What the champion knew when it was put in place, as JSON: see fashion_clip.embedding_drift, unknown_share.
+# What the champion knew when it was put in place, photos of shards up to that one: see
+# fashion_clip.embedding_drift.
 drift_references = Table(
     "drift_references",
     metadata,
     Column("label_set_id", Integer, ForeignKey("label_sets.label_set_id"), primary_key=True),
     Column("made_at", UtcDateTime, nullable=False),
+    Column("shard_id", Integer, nullable=False),
     Column("embeddings", Text, nullable=False),
-    Column("unknown", Text),
 )
 
-# How a run's photos differ from that. kind: embeddings or unknown. photos: that differ from each other.
-# statistic: how far they are, or the share of unknown ones. state: of the test after this run, as JSON.
+# How the photos of a night differ from that: those that shards up to shard_id have bound since the look
+# before, of whatever runs. kind: embeddings or unknown. photos: that differ from each other. statistic: how
+# far they are, or the share of unknown ones. state: of the test after this look, as JSON.
 run_drifts = Table(
     "run_drifts",
     metadata,
     Column("run_id", Integer, ForeignKey("runs.run_id"), primary_key=True),
     Column("kind", Text, primary_key=True),
     reference("label_sets.label_set_id"),
+    Column("looked_at", UtcDateTime, nullable=False),
+    Column("shard_id", Integer, nullable=False),
     Column("photos", Integer, nullable=False),
     Column("statistic", Double),
     Column("p_value", Double),

@@ -18,8 +18,8 @@ LEFT JOIN taxonomies x ON x.taxonomy_id = s.taxonomy_id
 LEFT JOIN attributes a ON a.attribute_id = r.attribute_id"""
 
 DROP_HISTORY = """
-SELECT d.drop_id, d.found_at, m.version AS model_version, a.name AS attribute, d.truths, d.reason, d.check_id,
-       t.retraining_id, t.started_at AS answered_at, t.outcome
+SELECT d.drop_id, d.found_at, m.version AS model_version, a.name AS attribute, d.kind, d.truths, d.reason,
+       d.check_id, t.retraining_id, t.started_at AS answered_at, t.outcome
 FROM accuracy_drops d
 JOIN label_sets s ON s.label_set_id = d.label_set_id
 LEFT JOIN model_versions m ON m.model_version_id = s.model_version_id

@@ -10,11 +10,11 @@ of what comes, night by night.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy import Connection, Double, Integer, Row, Text, bindparam, text
 
 from fashion_clip.even_draws import even_draws
 from fashion_clip.predictions import product_codes
@@ -22,9 +22,10 @@ from tasks.catalog.accuracy_tables import counted_truths
 from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.tables import UtcDateTime
 
-# Of one run's photos at one look. Photos of a night have much in common: with a hundred of them a night that
-# is harder than others made false alarms in 17 % of years (benchmarks.alarms).
-COUNTED_A_RUN = 20
+# Of photos that were tagged on one day, whichever runs did, at one look. Photos of a night have much in
+# common: with a hundred of them a night that is harder than others made false alarms in 17 % of years
+# (benchmarks.alarms).
+COUNTED_A_DAY = 20
 PAGE = 500  # photos, products asked for at once
 _ALWAYS = datetime(1, 1, 2, tzinfo=UTC)
 _MARGIN = timedelta(hours=1)  # between the clocks of a draw and a look; what comes twice counts once
@@ -34,7 +35,7 @@ _MARGIN = timedelta(hours=1)  # between the clocks of a draw and a look; what co
 class Arrived:
     """Truth of an attribute that came since the last look, a product each.
 
-    n, hits: all of it. of_night, hits_of_night: at most COUNTED_A_RUN of each run's photos.
+    n, hits: all of it. of_night, hits_of_night: at most COUNTED_A_DAY of the photos of each day.
     """
 
     n: int = 0
@@ -71,9 +72,9 @@ def arrived(
 
 
 def _served_from(connection: Connection, label_set_id: int) -> datetime:
-    """When a set was put in place of another; the first one of a catalogue was chosen by no truth."""
+    """When a set was last put in place of another; the first one of a catalogue was chosen by no truth."""
     query = text(
-        "SELECT MIN(g.served_from) AS served_from FROM served_log g WHERE g.label_set_id = :label_set_id"
+        "SELECT MAX(g.served_from) AS served_from FROM served_log g WHERE g.label_set_id = :label_set_id"
         " AND g.served_log_id > (SELECT MIN(served_log_id) FROM served_log)"
     ).columns(served_from=UtcDateTime)
     found: datetime | None = connection.execute(query, {"label_set_id": label_set_id}).scalar()
@@ -97,7 +98,8 @@ UNION SELECT u.photo_id FROM audit_samples u WHERE u.drawn_at > :drawn_after"""
 # Photos are named, and CROSS JOIN is there, since SQLite would else look through all truth there is.
 _ARRIVED = text(
     """
-SELECT t.attribute_id, t.uri, t.product_id, t.label_id, t.inclusion_probability, h.run_id, l.label_1
+SELECT t.attribute_id, t.uri, t.product_id, t.label_id, t.inclusion_probability, h.run_id, h.committed_at,
+       l.label_1
 FROM photo_truths t
 JOIN shards h ON h.shard_id = t.shard_id
 JOIN labels l ON l.label_set_id = :label_set_id AND l.content_id = t.content_id
@@ -110,7 +112,10 @@ WHERE t.photo_id IN :photo_ids AND t.chosen = 'random'
                          AND o.attribute_id = t.attribute_id AND o.imported_at <= :served_from)
        OR NOT EXISTS (SELECT 1 FROM photos p JOIN shards s ON s.shard_id = p.shard_id
                       WHERE p.product_id = t.product_id AND s.committed_at <= :served_from))"""
-).bindparams(bindparam("photo_ids", expanding=True), bindparam("served_from", type_=UtcDateTime))
+).bindparams(bindparam("photo_ids", expanding=True), bindparam("served_from", type_=UtcDateTime)).columns(
+    attribute_id=Integer, uri=Text, product_id=Text, label_id=Integer, inclusion_probability=Double,
+    run_id=Integer, committed_at=UtcDateTime, label_1=Integer,
+)  # fmt: skip
 
 
 def _new_products(
@@ -134,13 +139,14 @@ def _new_products(
 
 
 def _counted(rows: list[Row[Any]]) -> Arrived:
-    n = hits = of_night = hits_of_night = 0
+    by_day: dict[date, list[bool]] = {}
     for drawn in evenly_drawn(rows):
-        right = [row.label_id is not None and row.label_id == row.label_1 for row in drawn]
-        n, hits = n + len(right), hits + sum(right)
-        of_night += len(right[:COUNTED_A_RUN])
-        hits_of_night += sum(right[:COUNTED_A_RUN])
-    return Arrived(n, hits, of_night, hits_of_night)
+        for row in drawn:
+            right = row.label_id is not None and row.label_id == row.label_1
+            by_day.setdefault(row.committed_at.date(), []).append(right)
+    every = [right for of_day in by_day.values() for right in of_day]
+    of_night = [right for of_day in by_day.values() for right in of_day[:COUNTED_A_DAY]]
+    return Arrived(len(every), sum(every), len(of_night), sum(of_night))
 
 
 def evenly_drawn(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:

@@ -6,7 +6,7 @@ of two looks at the same truth one counts it, and one that died is done again.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -26,6 +26,7 @@ from tasks.catalog.tables import label_sets, model_versions, served_log, truths
 from tasks.catalog.vectors import Float16Vector
 
 PAGE = 5_000  # photos looked up at once
+LAST_LOOK = timedelta(days=1)  # after the end
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,11 @@ def current(engine: Engine) -> Watch | None:
         found = _watch(connection, _WATCHES.where(close_watches.c.outcome == "watching"))
         if found is not None and promotion is not None:
             if (found.champion, found.begun_at) == (promotion.champion, promotion.begun_at):
-                return found
+                if found.is_worse or clock(connection) < found.ends_at + LAST_LOOK:
+                    return found
+                # Whatever kept the looks from counting, such as a former model that is gone, it is over.
+                _close(connection, found.close_watch_id, "held", found.told)
+                return None
             if found.is_worse and promotion.champion == found.replaced:
                 return found
             told = f"{promotion.champion} was put in place {promotion.begun_at:%Y-%m-%d %H:%M} UTC"

@@ -24,7 +24,7 @@ from tasks.catalog.vectors import adapt_connection
 
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 10
-OUTAGE_S = 90.0  # how long a write or read in the middle of a run waits for its database to come back
+OUTAGE_S = 150.0  # how long a write or read in the middle of a run waits for its database to come back
 LONGEST_WAIT_S = 5.0  # between two tries
 _ADVISORY_LOCK = int.from_bytes(b"fashion!")  # any number that no other program in the database takes
 

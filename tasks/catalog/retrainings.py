@@ -10,10 +10,9 @@ from tasks.catalog import accuracy_drops
 from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.retraining_tables import retrainings
 from tasks.catalog.tables import model_versions, runs, truths
-from tasks.catalog.verdicts import GATES, version_id
+from tasks.catalog.verdicts import APPROVAL_DAYS, GATES, version_id
 
 FLOW = "retrain-model"
-APPROVAL_DAYS = 14  # that a challenger waits for a person's word
 
 
 @dataclass(frozen=True)
@@ -218,13 +217,22 @@ def _taken_up(connection: Connection, found: _Open, caller: _Caller, now: dateti
         )
     # Verdicts on truth of yesterday are none on today's.
     same = found.asked == caller.asked and found.truth_id == caller.truth_id and not waits
-    if mine or same:
+    if mine or same or _is_approved(connection, found.retraining_id):
         values = {"run_id": caller.run_id, "prefect_flow_run_id": caller.prefect_flow_run_id}
         _update(connection, found.retraining_id, **values)
         return Retraining(found.retraining_id, found.champion, found.number, found.asked)
     told = "nobody decided in time" if waits else "its process ended, and there was another reason to try"
     _close(connection, found.retraining_id, "expired", told, now)
     return None
+
+
+def _is_approved(connection: Connection, retraining_id: int) -> bool:
+    """Whether a person has said yes to what came of an attempt, which then only has to be put in place."""
+    query = text(
+        "SELECT 1 FROM decisions d JOIN gates g ON g.gate_id = d.gate_id"
+        " WHERE g.retraining_id = :retraining_id AND d.approved = 1"
+    )
+    return connection.execute(query, {"retraining_id": retraining_id}).first() is not None
 
 
 def _challengers(connection: Connection, retraining_id: int) -> set[str]:

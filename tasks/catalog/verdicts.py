@@ -15,6 +15,8 @@ from tasks.catalog.inserts import insert_or_nothing
 from tasks.catalog.retraining_tables import decisions, gates
 from tasks.catalog.tables import label_sets, model_versions, served_label_set
 
+APPROVAL_DAYS = 14  # that a challenger waits for a person's word
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -49,7 +49,8 @@ def test_from_too_little_truth_to_a_drop(
     assert found["drop"]["attribute"] == "articleType"
     last = run("check")
     assert last.code == 1
-    assert "drop 1 waits for a retraining; start one: fashion-clip retrain" in last.out
+    assert "drop 1, articleType: 0.0% of 20 truths" in last.out
+    assert "retrain-model was asked for where Prefect has its deployment" in last.out
     monkeypatch.setenv("FASHION_CLIP_CHECK_HOURS", "12")
     assert "a look so soon after counts nothing" in run("check").out
     assert rows(misled.engine, "SELECT COUNT(*) FROM accuracy_checks") == [(4,)]

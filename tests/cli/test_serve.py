@@ -111,6 +111,34 @@ def test_a_run_that_asks_for_more_fails_and_people_are_told(shop: Shop) -> None:
     eventually(lambda: any("nightly-tagging Failed" in text and run_id in text for text in shop.posted))
 
 
+def test_a_second_one_with_the_same_data_is_refused(
+    shop: Shop, ready: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Finished]
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(shop.served.folder / "prefect"))
+    ended = run("serve", "--port", "1")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("fashion-clip: another fashion-clip serve has its data in ")
+    assert "PREFECT_HOME" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_run_is_looked_after_and_one_of_others_is_not(shop: Shop) -> None:
+    """By what a real run's events are related to."""
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+
+    shop.served.wait(begun(shop.served, {}), "Completed")
+    found = shop.served.ask("POST", "/automations/filter", {})
+    [zombies] = [one for one in found if "process is gone" in one["name"]]
+    trigger = EventTrigger.model_validate(zombies["trigger"])
+    for name in ("prefect.flow-run.heartbeat", "prefect.flow-run.Completed"):
+        event = ReceivedEvent.model_validate(shop.served.wait_for_events(name, 1)[0])
+        assert trigger.covers_resources(event.resource, event.related)
+        others = [one for one in event.related if one.role != "deployment"]
+        assert others
+        assert not trigger.covers_resources(event.resource, others)
+
+
 def test_a_page_of_another_site_is_not_answered(shop: Shop) -> None:
     url = f"http://127.0.0.1:{shop.served.port}/api/version"
     for origin, allowed in ((f"http://127.0.0.1:{shop.served.port}", True), ("http://evil.example", False)):
@@ -122,6 +150,7 @@ def test_a_page_of_another_site_is_not_answered(shop: Shop) -> None:
 def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> Path:
     """All that `serve` needs, to be spoilt. Whatever it would start would be told to the terminal first."""
     put_photos(tmp_path / "photos", 0, 1)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     monkeypatch.setenv("FASHION_CLIP_SOURCE", str(tmp_path / "photos"))
     monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", f"sqlite:///{tmp_path}/catalogue.db")
     return tmp_path

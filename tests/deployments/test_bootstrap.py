@@ -2,24 +2,35 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleUpdate, VariableUpdate, WorkPoolUpdate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleUpdate,
+    DeploymentUpdate,
+    VariableUpdate,
+    WorkPoolUpdate,
+)
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed, Pending, Running, Suspended
 from pydantic import SecretStr
 
-from deployments.bootstrap import Scheduled, bootstrap, told
+from deployments.bootstrap import Scheduled, bootstrap, main, told
 from deployments.server_api import POOL
 from fashion_clip.errors import UsageError
 from tasks.operator_variables import APPROVAL, AUDIT_PHOTOS
 from tasks.settings import Settings
 
 NIGHT = "nightly-tagging/nightly-tagging"
+DROP = "fashion-clip: retrain on drop"
 SHOP = Settings(source="/data/photos", audit_photos=7, timezone="Asia/Tokyo", cron="5 4 * * *")
 TOLD = SHOP.model_copy(update={"slack_webhook": SecretStr("json://127.0.0.1:1/hook")})
 
@@ -75,6 +86,76 @@ def test_once_is_as_good_as_twice(client: SyncPrefectClient) -> None:
     assert told(night).endswith("04:05, by '5 4 * * *' in time zone Asia/Tokyo")
 
 
+def test_the_second_time_nothing_is_changed(client: SyncPrefectClient) -> None:
+    """A change of a deployment deletes its planned runs, one of an automation what it has counted."""
+    bootstrap(client, TOLD)
+    asked: list[str] = []
+    client._client.event_hooks["request"].append(lambda request: asked.append(request.method))
+    bootstrap(client, TOLD)
+    assert "GET" in asked
+    assert not {"PATCH", "PUT", "DELETE"} & set(asked)
+
+
+def test_what_is_the_codes_own_is_set_back(client: SyncPrefectClient) -> None:
+    bootstrap(client, TOLD)
+    made = state(client)
+    night = client.read_deployment_by_name(NIGHT)
+    change = DeploymentUpdate(enforce_parameter_schema=False, concurrency_limit=None)
+    client.update_deployment(night.id, change)
+    assert client.read_deployment_by_name(NIGHT).global_concurrency_limit is None
+    usual = client.read_work_pool(POOL).base_job_template
+    wide = {**usual, "variables": {"type": "object", "properties": {"command": {"type": "string"}}}}
+    client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=wide))
+    bootstrap(client, TOLD)
+    assert state(client) == made
+    limit = client.read_deployment_by_name(NIGHT).global_concurrency_limit
+    assert limit is not None
+    assert limit.limit == 1
+
+
+def test_of_somebodys_automations_none_is_touched(client: SyncPrefectClient) -> None:
+    bootstrap(client, SHOP)
+    [ours] = client.read_automations_by_name(DROP)
+    parts = {"description", "trigger", "actions", "tags"}
+    own = AutomationCore(name="retrain-on-drop", **ours.model_dump(mode="json", include=parts))
+    made = client.create_automation(own)
+    bootstrap(client, TOLD)
+    assert client.read_automation(made) is not None
+    assert [one.id for one in client.read_automations_by_name(DROP)] == [ours.id]
+
+
+def test_only_runs_of_our_deployments_are_ended(client: SyncPrefectClient) -> None:
+    """`tests.cli.test_serve` holds this against the events of a real run."""
+    bootstrap(client, TOLD)
+    wanted = {f"prefect.deployment.{one.id}" for one in client.read_deployments()}
+    looked_after = {"end runs whose process is gone", "a better model waits", "a better model still waits"}
+    found = [one for one in client.read_automations() if one.name.partition(": ")[2] in looked_after]
+    assert len(found) == len(looked_after)
+    for automation in found:
+        related = automation.model_dump(mode="json")["trigger"]["match_related"]
+        assert set(related.pop("prefect.resource.id")) == wanted
+        assert related == {"prefect.resource.role": "deployment"}
+
+
+def test_one_retraining_at_a_time_and_none_waits_for_one_that_is_suspended(client: SyncPrefectClient) -> None:
+    bootstrap(client, SHOP)
+    deployment = client.read_deployment_by_name("retrain-model/retrain-model")
+    first, second = (client.create_flow_run_from_deployment(deployment.id).id for _ in range(2))
+
+    def after(run_id: UUID, wanted: State[None]) -> str | None:
+        state = client.set_flow_run_state(run_id, wanted).state
+        return None if state is None else state.name
+
+    assert [after(first, Pending()), after(first, Running())] == ["Pending", "Running"]
+    assert after(second, Pending()) == "AwaitingConcurrencySlot"
+    assert after(first, Suspended(timeout_seconds=60)) == "Suspended"
+    assert after(second, Pending()) == "Pending"
+    assert client.resume_flow_run(first).status == SetStateStatus.ACCEPT
+    assert after(first, Pending()) == "AwaitingConcurrencySlot"
+    assert after(second, Completed()) == "Completed"
+    assert after(first, Pending()) == "Pending"
+
+
 def test_what_people_changed_stays(client: SyncPrefectClient) -> None:
     bootstrap(client, TOLD)
     night = client.read_deployment_by_name(NIGHT)
@@ -106,7 +187,7 @@ def test_what_is_configured_no_more_is_gone_with_its_secret(client: SyncPrefectC
     bootstrap(client, SHOP)
     assert {block.id for block in client.read_block_documents()} == before
     names = {automation.name for automation in client.read_automations()}
-    assert names == {"retrain-on-drop", "fashion-clip: end runs whose process is gone"}
+    assert names == {DROP, "fashion-clip: end runs whose process is gone"}
 
 
 @pytest.mark.parametrize(
@@ -145,3 +226,23 @@ def test_settings_that_cannot_be_are_told(client: SyncPrefectClient) -> None:
         bootstrap(client, SHOP.model_copy(update={"cron": "61 2 * * *"}))
     with pytest.raises(UsageError, match="FASHION_CLIP_SMTP_URL"):
         bootstrap(client, SHOP.model_copy(update={"notify_email": "ann@shop.example"}))
+    Path("our/clip").mkdir(parents=True)
+    with pytest.raises(UsageError, match="FASHION_CLIP_MODEL names 'our/clip', which is relative"):
+        bootstrap(client, SHOP.model_copy(update={"model": "our/clip"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "expected"),
+    [
+        (None, 2, "fashion-clip: PREFECT_API_URL is not set"),
+        ("http://127.0.0.1:1/api", 1, "fashion-clip: PREFECT_API_URL: no server can be reached"),
+    ],
+)
+def test_without_a_server_one_line_tells_so(
+    capsys: pytest.CaptureFixture[str], url: str | None, code: int, expected: str
+) -> None:
+    with temporary_settings({PREFECT_API_URL: url}):
+        assert main() == code
+    err = capsys.readouterr().err
+    assert err.startswith(expected)
+    assert err.count("\n") == 1

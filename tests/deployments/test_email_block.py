@@ -20,6 +20,7 @@ def mailer(smtp_url: str, recipients: str) -> Any:
     [
         ("smtp://ann%40shop.example:a%2Fb%3Ac@mail.example:2525", "mail.example", 2525, "starttls"),
         ("smtp://ann%40shop.example:a%2Fb%3Ac@mail.example", "mail.example", 587, "starttls"),
+        ("smtp://ann%40shop.example:a%2Fb%3Ac@[2001:db8::25]:2525", "[2001:db8::25]", 2525, "starttls"),
         ("smtps://ann%40shop.example:a%2Fb%3Ac@mail.example", "mail.example", 465, "ssl"),
     ],
 )
@@ -38,7 +39,8 @@ def test_a_server_of_the_house_needs_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mail.example:hush", "http://u:hush@host", "smtp://", "smtp://u:hush@host:x"]
+    "url",
+    ["mail.example:hush", "http://u:hush@host", "http://u:hush@host:25", "smtp://", "smtp://u:hush@host:x"],
 )
 def test_what_is_no_server_is_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="FASHION_CLIP_SMTP_URL") as caught:

@@ -55,10 +55,33 @@ def test_what_a_file_in_the_working_folder_says_reaches_the_worker(monkeypatch: 
     assert "OTHER" not in found
 
 
+def test_a_variable_is_read_in_any_case_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("FASHION_CLIP_SHARD_SIZE=7\nFASHION_CLIP_AUDIT_PHOTOS=3\n")
+    monkeypatch.setenv("FASHION_CLIP_SHARD_SIZE", "")
+    monkeypatch.setenv("fashion_clip_audit_photos", "4")
+    found = surroundings.of_worker(settings(), PORT)
+    assert found["FASHION_CLIP_SHARD_SIZE"] == "7"
+    assert [name for name in found if "audit_photos" in name.lower()] == ["FASHION_CLIP_AUDIT_PHOTOS"]
+    assert found["FASHION_CLIP_AUDIT_PHOTOS"] == "4"
+
+
+def test_a_home_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    for name, value in {"SOURCE": "~/photos", "SOURCES": '["~/more"]', "MODELS_DIR": "~/models"}.items():
+        monkeypatch.setenv(f"FASHION_CLIP_{name}", value)
+    found = surroundings.of_worker(settings(), PORT)
+    assert found["FASHION_CLIP_SOURCE"] == str(Path.cwd() / "photos")
+    assert json.loads(found["FASHION_CLIP_SOURCES"]) == [str(Path.cwd() / "more")]
+    assert found["FASHION_CLIP_MODELS_DIR"] == str(Path.cwd() / "models")
+
+
 def test_the_server_knows_no_password_and_answers_its_own_pages_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", "postgresql+psycopg://u:hush@host/x")
     found = surroundings.of_server(PORT)
     assert "hush" not in repr(found)
+    monkeypatch.delenv("FASHION_CLIP_DATABASE_URL")
+    monkeypatch.setenv("fashion_clip_database_url", "postgresql+psycopg://u:hush@host/x")
+    assert "hush" not in repr(surroundings.of_server(PORT))
     assert found["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [
         "http://127.0.0.1:4300", "http://localhost:4300",
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, delete
 
 from fashion_clip.demo import truth
+from fashion_clip.errors import QuarantineError, UsageError
 from flows.check_accuracy import check_accuracy
 from flows.nightly_tagging import nightly_tagging
 from tasks.catalog.engine import writing
@@ -123,3 +124,38 @@ def test_a_night_checks_what_it_serves(
     assert "| 1 | not\\_an\\_image | file:///" in text
     [(text,)] = artifacts("accuracy")
     assert "# No baseline yet: too little truth" in text
+
+
+def test_a_watch_that_cannot_look_keeps_no_night_from_its_check(
+    catalogue: Engine, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.check_accuracy
+
+    def gone() -> None:
+        raise UsageError("the former model is gone")
+
+    monkeypatch.setattr(flows.check_accuracy, "watch_promotion", gone)
+    put_photos(tmp_path / "photos", 0, 4)
+    nightly_tagging(str(tmp_path / "photos"), DEMO_MODEL, "demo")
+    assert rows(catalogue, "SELECT COUNT(*) FROM accuracy_checks") == [(1,)]
+    assert rows(catalogue, "SELECT status FROM run_history") == [("completed",)]
+    [(text,)] = artifacts("accuracy")
+    assert "the promotion cannot be watched: the former model is gone" in text
+
+
+def test_a_night_of_broken_photos_tells_its_drop_all_the_same(
+    drifting: tuple[Misled, list[Path]], prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misled, wrong = drifting
+    already = len(events(prefect_api, "fashion.accuracy.dropped"))
+    told(misled.engine, tmp_path, wrong)
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    for number in range(4):
+        (feed / f"{number}.png").write_text(f"no picture {number}")
+    with pytest.raises(QuarantineError):
+        nightly_tagging(str(feed))
+    deadline = time.monotonic() + 60
+    while len(events(prefect_api, "fashion.accuracy.dropped")) == already:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

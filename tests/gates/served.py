@@ -17,6 +17,7 @@ import psutil
 
 START_S = 240
 RUN_S = 300
+BUSY_TRIES = 20
 PROGRAM = [sys.executable, "-m", "cli.main"]
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -29,9 +30,15 @@ class Served:
     port: int
     folder: Path
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def ask(self, method: str, path: str, body: object = None) -> Any:
         """What the API answers, from JSON. Raises httpx.HTTPStatusError if it refuses."""
-        answer = httpx.request(method, f"http://127.0.0.1:{self.port}/api{path}", json=body, timeout=60)
+        for _ in range(BUSY_TRIES):
+            answer = httpx.request(method, f"http://127.0.0.1:{self.port}/api{path}", json=body, timeout=60)
+            if (
+                answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
+            ):  # its SQLite file is locked for a moment
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -75,7 +82,7 @@ class Served:
 
     def emit(self, event: dict[str, Any]) -> None:
         """Sends an event, as a client that repeats itself would."""
-        httpx.post(f"http://127.0.0.1:{self.port}/api/events", json=[event], timeout=60).raise_for_status()
+        self.ask("POST", "/events", [event])
 
     def wait_for_events(self, name: str, wanted: int) -> list[dict[str, Any]]:
         """The events of a name, newest first, when so many have been written, which the server does later."""

@@ -95,15 +95,23 @@ def test_a_model_is_configured_or_registered(shop: Settings, tmp_path: Path, cat
         ("SOURCE", {"source": "photos"}),
         ("SOURCES", {"sources": ("./photos",)}),
         ("MODELS_DIR", {"models_dir": "models"}),
+        ("TAXONOMY", {"taxonomy": "shop.toml"}),
+        ("MODEL", {"model": "./clip"}),
+        ("MODEL", {"model": "our/clip"}),
     ],
 )
 def test_a_relative_path_is_refused_with_what_to_do(
     shop: Settings, name: str, setting: dict[str, object]
 ) -> None:
+    Path("our/clip").mkdir(parents=True)
     deployed.refuse_relative(shop)
     changed = Settings(**{**shop.model_dump(), **setting})
     with pytest.raises(UsageError, match=f"FASHION_CLIP_{name} names .* relative.*fashion-clip serve"):
         deployed.refuse_relative(changed)
+
+
+def test_names_are_no_relative_paths(shop: Settings) -> None:
+    deployed.refuse_relative(shop.model_copy(update={"model": "openai/clip", "taxonomy": "products"}))
 
 
 def test_only_runs_of_deployments_are_held_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

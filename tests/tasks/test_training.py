@@ -177,7 +177,7 @@ def test_the_share_of_new_weights_may_be_given(
     request = request_for(**QUICK | {"epochs": 1}, alpha=0.0)
     trained = train(request, LOG)
     assert trained.facts["alpha"] == 0
-    assert trained.warnings == trained.warnings[:1]
+    assert any("towers stay as they were" in warning for warning in trained.warnings)
     made = load_model(str(request.output), "torch", "float32", "exact")
     assert made.encoder.identity == demo_encoder.identity
 

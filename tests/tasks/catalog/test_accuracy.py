@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, text, update
 
 from tasks.catalog import accuracy, accuracy_drops, models, retrainings, versions
 from tasks.catalog.accuracy import AttributeReading, Check, Rules
-from tasks.catalog.arrived_truth import COUNTED_A_RUN
+from tasks.catalog.arrived_truth import COUNTED_A_DAY
 from tasks.catalog.engine import clock, writing
 from tasks.catalog.models import LabelSet, served
 from tasks.catalog.retrainings import Asked, Closed, Retraining
@@ -17,7 +17,7 @@ from tasks.catalog.tables import audit_samples, served_label_set, served_log, tr
 from tasks.catalog.versions import Made
 from tests.catalogue_fixtures import new_run, rows
 from tests.tasks.catalog.made_results import DEMO, FACTS
-from tests.tasks.catalog.made_truths import photo, photo_id, say, tag
+from tests.tasks.catalog.made_truths import day, photo, photo_id, say, tag
 
 NIGHT = 12  # photos
 RULES = Rules(baseline=2 * NIGHT, apart=timedelta())
@@ -32,7 +32,7 @@ def label_set_of(engine: Engine) -> LabelSet:
 def tonight(engine: Engine, night: int, photos: int = NIGHT) -> list[str]:
     """A run that tags photos of the same content, each a product of its own, and draws all of them."""
     names = [f"{night:03}-{number:03}" for number in range(photos)]
-    run_id = tag(engine, *(photo(name, "shoe") for name in names))
+    run_id = tag(engine, *(photo(name, "shoe") for name in names), at=day(night % 27 + 1))
     with writing(engine) as connection:
         drawn = {"run_id": run_id, "inclusion_probability": 0.5, "drawn_at": clock(connection)}
         connection.execute(
@@ -122,9 +122,9 @@ def test_truth_may_come_late_in_a_burst_and_for_old_photos(watched: Engine) -> N
     assert category(look(watched)).counted == 3 * NIGHT
 
 
-def test_of_a_run_only_so_many_count_at_one_look(watched: Engine) -> None:
-    tell(watched, tonight(watched, 3, photos=COUNTED_A_RUN + 5), right=COUNTED_A_RUN + 5)
-    assert category(look(watched)).counted == COUNTED_A_RUN
+def test_of_a_day_only_so_many_count_at_one_look(watched: Engine) -> None:
+    tell(watched, tonight(watched, 3, photos=COUNTED_A_DAY + 5), right=COUNTED_A_DAY + 5)
+    assert category(look(watched)).counted == COUNTED_A_DAY
 
 
 def test_truth_that_was_there_before_its_photo_was_drawn_counts(watched: Engine) -> None:
@@ -237,6 +237,57 @@ def test_what_did_not_help_is_tried_again_with_twice_the_truth(watched: Engine) 
         counted, night = counted + a_night(watched, night, right=2).counted, night + 1
     again = accuracy_drops.unanswered(watched, label_set_of(watched))
     assert again is not None and again.drop_id != drop.drop_id
+
+
+def test_each_attribute_has_its_own_drop_and_answer(watched: Engine) -> None:
+    for night in (3, 4):
+        tell(watched, tonight(watched, night), NIGHT, "articleType")
+        look(watched)
+    dropped(watched)
+    first = accuracy_drops.unanswered(watched, label_set_of(watched))
+    assert first is not None
+    tried = retrain(watched, first.drop_id, "f0")
+    assert isinstance(tried, Retraining)
+    retrainings.close(watched, tried.retraining_id, "rejected", "no better")
+    for night in range(11, 18):
+        tell(watched, tonight(watched, night), 1, "articleType")
+        look(watched)
+    second = accuracy_drops.unanswered(watched, label_set_of(watched))
+    assert second is not None
+    assert (second.attribute, second.drop_id) == ("articleType", first.drop_id + 1)
+
+
+def test_a_drift_of_photos_is_a_drop_that_keeps_none_of_accuracy_back(watched: Engine) -> None:
+    check = look(watched)
+    for _ in range(2):
+        accuracy_drops.record_drift(watched, label_set_of(watched), check.check_id, "other photos")
+    assert rows(watched, "SELECT kind, attribute, reason FROM drop_history") == [
+        ("photos", "category", "other photos")
+    ]
+    drop = accuracy_drops.unanswered(watched, label_set_of(watched))
+    assert drop is not None
+    tried = retrain(watched, drop.drop_id, "f0")
+    assert isinstance(tried, Retraining)
+    retrainings.close(watched, tried.retraining_id, "rejected", "nothing of it is known yet")
+    dropped(watched)
+    assert rows(watched, "SELECT kind FROM drop_history ORDER BY drop_id") == [("photos",), ("accuracy",)]
+
+
+def test_what_waits_too_long_for_a_word_is_no_answer(watched: Engine) -> None:
+    dropped(watched)
+    drop = accuracy_drops.unanswered(watched, label_set_of(watched))
+    assert drop is not None
+    first = retrain(watched, drop.drop_id, "f0")
+    assert isinstance(first, Retraining)
+    retrainings.wait(watched, first.retraining_id)
+    assert accuracy_drops.unanswered(watched, label_set_of(watched)) is None
+    with writing(watched) as connection:
+        connection.exec_driver_sql("UPDATE retrainings SET started_at = '2026-03-01 00:00:00.000000'")
+        connection.exec_driver_sql("UPDATE runs SET alive_until = NULL")  # it is suspended
+    assert accuracy_drops.unanswered(watched, label_set_of(watched)) == drop
+    again = retrain(watched, drop.drop_id, "f1")
+    assert isinstance(again, Retraining)
+    assert again.retraining_id != first.retraining_id
 
 
 def serve_another(engine: Engine) -> None:

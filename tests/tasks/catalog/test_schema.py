@@ -70,7 +70,7 @@ VIEW_COLUMNS["accuracy_history"] = (
     "estimated_accuracy counted hits baseline_n run_id check_id"
 )
 VIEW_COLUMNS["drop_history"] = (
-    "drop_id found_at model_version attribute truths reason check_id retraining_id answered_at outcome"
+    "drop_id found_at model_version attribute kind truths reason check_id retraining_id answered_at outcome"
 )
 VIEW_COLUMNS["estimate_history"] = (
     "run_id started_at model_version attribute photos estimated_accuracy truths accuracy error"
