@@ -167,6 +167,21 @@ def begin(baseline: float, attributes: int, total: float = TOTAL) -> Alarm:
     return Alarm(baseline, total / attributes)
 
 
+def held_to(alarm: Alarm, baseline: float) -> Alarm:
+    """With another baseline, of more truth, chosen when there is so much and whatever it says.
+
+    What has been bet stays where the baseline rises: who is not as right as the lower one, is not as right as
+    the higher one either. Else the bets begin anew.
+
+    Raises:
+        ValueError: not 0 <= baseline < 1.
+    """
+    if not 0 <= baseline < 1:
+        raise ValueError(f"no alarm with baseline {baseline}")
+    capital = alarm.capital if baseline >= alarm.baseline else (0.0,) * len(FALLS)
+    return replace(alarm, baseline=baseline, capital=capital)
+
+
 def after(alarm: Alarm, night: Night) -> Alarm:
     """The state after one more night.
 

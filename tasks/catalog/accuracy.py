@@ -1,12 +1,12 @@
 """Looks at what the champion said, night by night: each counts the truth that came, once, and may alarm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
-from fashion_clip.accuracy_alarm import Alarm, Night, after, baseline_bound, begin
+from fashion_clip.accuracy_alarm import Alarm, Night, Status, after, baseline_bound, begin, held_to
 from fashion_clip.intervals import exact_interval
 from tasks.catalog import accuracy_drops
 from tasks.catalog.accuracy_tables import accuracy_checks, accuracy_readings
@@ -16,6 +16,7 @@ from tasks.catalog.models import LabelSet
 from tasks.catalog.tables import truths
 
 WAITING = "waiting"  # for a baseline
+MOST_BASELINE = 2_000  # truths: a bound is then 1.2 points below
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,13 @@ def look(engine: Engine, run_id: int, label_set: LabelSet, rules: Rules) -> Chec
         counted = (last.truth_id, last.checked_at) if last else None
         came = arrived(connection, label_set.label_set_id, row.check_id, counted)
         before = {} if last is None else _readings(connection, last.check_id)
+        so_far = _so_far(connection, label_set)
         found = [
-            _after(attribute, before.get(attribute_id), came.get(attribute_id, Arrived()), label_set, rules)
-            for attribute, attribute_id in label_set.attribute_ids.items()
+            _held(
+                _after(attribute, before.get(key), came.get(key, Arrived()), label_set, rules),
+                so_far.get(key, (0, 0)),
+            )
+            for attribute, key in label_set.attribute_ids.items()
         ]
         _write(connection, label_set, row.check_id, found)
         check = Check(row.check_id, row.number, row.checked_at, True, tuple(found))
@@ -118,6 +123,32 @@ def _begun(
 def _readings(connection: Connection, check_id: int) -> dict[int, Row[Any]]:
     query = select(accuracy_readings).where(accuracy_readings.c.check_id == check_id)
     return {row.attribute_id: row for row in connection.execute(query)}
+
+
+def _so_far(connection: Connection, label_set: LabelSet) -> dict[int, tuple[int, int]]:
+    """attribute_id -> the truths that have counted for or against the label set, and the hits."""
+    columns = (accuracy_readings.c.counted, accuracy_readings.c.hits)
+    query = (
+        select(accuracy_readings.c.attribute_id, *(func.sum(column) for column in columns))
+        .join(accuracy_checks, accuracy_checks.c.check_id == accuracy_readings.c.check_id)
+        .where(accuracy_checks.c.label_set_id == label_set.label_set_id)
+        .group_by(accuracy_readings.c.attribute_id)
+    )
+    return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
+
+
+def _held(found: AttributeReading, so_far: tuple[int, int]) -> AttributeReading:
+    """To the baseline of all truth, each time that there is twice as much, up to MOST_BASELINE."""
+    n, hits = so_far[0] + found.counted, so_far[1] + found.hits
+    fixed = found.state is None or found.status == Status.DROPPED or found.baseline_n >= MOST_BASELINE
+    if fixed or n < 2 * found.baseline_n:
+        return found
+    alarm = held_to(Alarm.from_json(str(found.state)), baseline_bound(hits, n))
+    told = alarm.reading()
+    return replace(
+        found, baseline=told.baseline, e_value=told.e_value, status=str(told.status), baseline_n=n,
+        baseline_hits=hits, state=alarm.to_json(),
+    )  # fmt: skip
 
 
 def _after(

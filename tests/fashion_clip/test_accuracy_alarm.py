@@ -26,6 +26,7 @@ from fashion_clip.accuracy_alarm import (
     begin,
     bets_against,
     has_dropped,
+    held_to,
 )
 from fashion_clip.intervals import exact_interval
 
@@ -242,3 +243,12 @@ def test_the_bound_is_above_the_accuracy_as_rarely_as_it_says(accuracy: float) -
 def test_what_bounds_nothing_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match=f"level {level}"):
         baseline_bound(9, 10, level)
+
+
+def test_another_baseline_keeps_what_has_been_bet_where_it_rises() -> None:
+    alarm = after(begin(0.8, 7), Night(20, 11))
+    higher, lower = held_to(alarm, 0.85), held_to(alarm, 0.75)
+    assert (higher.baseline, higher.capital, higher.recent) == (0.85, alarm.capital, alarm.recent)
+    assert (lower.baseline, lower.e_value, lower.recent) == (0.75, 0, alarm.recent)
+    with pytest.raises(ValueError, match="no alarm with baseline"):
+        held_to(alarm, 1.0)

@@ -23,6 +23,11 @@ NIGHT = 12  # photos
 RULES = Rules(baseline=2 * NIGHT, apart=timedelta())
 
 
+@pytest.fixture(autouse=True)
+def _one_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "MOST_BASELINE", RULES.baseline)
+
+
 def label_set_of(engine: Engine) -> LabelSet:
     found = served(engine)
     assert found is not None
@@ -102,6 +107,18 @@ def test_the_baseline_comes_first_and_is_a_lower_bound(watched: Engine) -> None:
     assert status == "ok"
     [(other,)] = rows(watched, "SELECT DISTINCT status FROM accuracy_history WHERE attribute <> 'category'")
     assert other == "waiting"
+
+
+def test_the_baseline_is_made_anew_of_twice_as_much_truth(
+    watched: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "MOST_BASELINE", 4 * NIGHT)
+    assert a_night(watched, 3, NIGHT).baseline_n == 2 * NIGHT
+    found = a_night(watched, 4, NIGHT)
+    assert (found.status, found.baseline_n, found.baseline_hits) == ("ok", 4 * NIGHT, 4 * NIGHT - 1)
+    assert found.baseline == pytest.approx(0.9047, abs=0.0005)  # Clopper and Pearson, 47 of 48
+    for night in range(5, 10):
+        assert a_night(watched, night, NIGHT).baseline_n == 4 * NIGHT
 
 
 def test_truth_counts_once_whatever_is_said_of_it_later(watched: Engine) -> None:
