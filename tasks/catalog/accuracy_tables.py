@@ -35,8 +35,8 @@ accuracy_checks = Table(
 )
 
 # counted, hits: of this look. baseline_n, baseline_hits: the truths that the baseline is made of, those that
-# come first, and all of them each time that there are twice as many. state is null until there are enough, and
-# then the alarm's, see fashion_clip.accuracy_alarm.
+# come first, and all of them each time that there are twice as many. state is null until there are enough,
+# and then the alarm's, see fashion_clip.accuracy_alarm.
 accuracy_readings = Table(
     "accuracy_readings",
     metadata,
