@@ -6,7 +6,6 @@ import typer
 
 from cli.output import fail, print_json, print_table
 from cli.prefect_setup import prepare_prefect
-from tasks.settings import settings
 
 if TYPE_CHECKING:
     from tasks.catalog.accuracy_drops import Drop
@@ -58,6 +57,8 @@ def _print(found: "Checked") -> None:
 
 
 def _asked(drop: "Drop") -> str:
+    from tasks.settings import settings
+
     told = f"drop {drop.drop_id}, {drop.reason}"
     match settings().retrain:
         case "event":

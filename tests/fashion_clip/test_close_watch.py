@@ -24,7 +24,7 @@ def test_the_e_value_is_the_mean_of_all_bets(losses: int, gains: int) -> None:
     assert Compared(losses + gains, losses, gains).e_value == pytest.approx(expected, rel=1e-5)
 
 
-@given(COUNTS, COUNTS, st.integers(0, 30), st.floats(0, 0.5))
+@given(COUNTS, COUNTS, st.integers(0, 30), st.floats(1e-9, 0.5))
 @settings(deadline=None)
 def test_no_bet_gains_on_average_while_the_new_one_is_no_worse(
     losses: int, gains: int, more: int, share: float

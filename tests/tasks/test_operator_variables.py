@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.variables import Variable
 
@@ -64,11 +65,19 @@ def test_a_value_that_cannot_be_names_the_variable(
         asked()
 
 
-def test_a_server_that_is_away_fails_no_run(prefect_api: str) -> None:
-    @flow
-    def cut_off() -> int:
-        nowhere = {PREFECT_API_URL: "http://127.0.0.1:1/api", PREFECT_CLIENT_MAX_RETRIES: 0}
-        with temporary_settings(nowhere):
-            return operator_variables.audit_photos()
+def test_a_server_that_is_away_fails_no_run_and_approves_nothing(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(sync_client: bool) -> SyncPrefectClient:
+        """The flow's own client would be taken otherwise, which knows its server."""
+        assert sync_client
+        return SyncPrefectClient("http://127.0.0.1:1/api")
 
-    assert cut_off() == 20
+    @flow
+    def cut_off() -> tuple[int, str]:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            return operator_variables.audit_photos(), operator_variables.approval()
+
+    monkeypatch.setenv("FASHION_CLIP_APPROVAL", "automatic")
+    monkeypatch.setattr(operator_variables, "get_client", nowhere)
+    assert cut_off() == (20, "ask")
