@@ -9,10 +9,12 @@ gets its true labels before the next one. So each way has the same amount of tru
 
 - no loop: nobody retrains.
 - monthly: heads are learned anew at the end of each month, whatever accuracy is, and promoted if they pass
-  the gate. The dear rungs would take hours here.
+  the gate.
 - loop: a drop in accuracy retrains.
 - loop and labels: likewise; besides, an operator adds the labels that have come up in truth ENOUGH_OF_A_LABEL
   times, once a month, and learns heads. Nothing does that by itself: heads learn what the taxonomy has.
+
+No way fine-tunes towers, which would take hours here.
 
 What is told is the accuracy of the labels that were given on the night, on all of its photos. Dates are those
 of the machine: what hangs on days, such as the end of a close watch, does not come about. With --gate a small

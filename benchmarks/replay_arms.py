@@ -154,6 +154,7 @@ def _variables(database: Path, models: Path, retrain: str, audited: int) -> Iter
         "DATABASE_URL": f"sqlite:///{database}",
         "MODELS_DIR": str(models),
         "RETRAIN": retrain,
+        "RUNGS": '["calibrate", "head"]',
         "APPROVAL": "automatic",
         "CHECK_HOURS": "0",
         "RETRAIN_COOLDOWN_HOURS": "0",

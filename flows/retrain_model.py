@@ -26,6 +26,7 @@ from tasks.retraining import (
     publish_verdict,
 )
 from tasks.serving import require_served
+from tasks.settings import settings
 from tasks.tower_rungs import forget_work
 
 
@@ -107,7 +108,8 @@ def retrain_model(
 
 
 def _rungs(asked: Rungs) -> list[Rung]:
-    return list(Rung) if asked is Rungs.AUTO else [Rung(asked)]
+    """From the cheapest to the dearest."""
+    return [rung for rung in Rung if rung in settings().rungs] if asked is Rungs.AUTO else [Rung(asked)]
 
 
 def _climb(attempt: Retraining, rungs: list[Rung]) -> tuple[Gate, ...]:

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     # What a drop in accuracy does: tell Prefect, whose deployment retrain-model starts by that event; or
     # retrain within the run that found it; or nothing.
     retrain: Literal["event", "inline", "never"] = "event"
+    # That a retraining climbs of its own accord; fine-tuning towers on a processor takes hours.
+    rungs: Annotated[tuple[Literal["calibrate", "head", "lora", "full"], ...], Field(min_length=1)] = (
+        "calibrate", "head", "lora", "full",
+    )  # fmt: skip
     retrain_on_drift: bool = False  # also when photos have changed, before truth tells what it costs
     baseline_truths: int = Field(200, ge=20)  # that tell how right a new champion is, before it is watched
     # Between two looks at accuracy, at least: a look is a night, of which the alarm's year has 365.
@@ -107,8 +111,9 @@ def settings() -> Settings:
     try:
         return Settings()
     except SettingsError as error:  # only what is more than a word
-        name = "SOURCES" if '"sources"' in str(error) else "SUFFIXES"
-        example = '["/data/photos"]' if name == "SOURCES" else '[".jpg", ".png"]'
+        examples = {"sources": '["/data/photos"]', "rungs": '["calibrate", "head"]'}
+        field = next((field for field in examples if f'"{field}"' in str(error)), "suffixes")
+        name, example = field.upper(), examples.get(field, '[".jpg", ".png"]')
         raise UsageError(f"{PREFIX}{name}: {error}; expected a JSON list such as {example}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -138,6 +138,13 @@ def test_levels_are_spent_over_rungs_and_climbs(misled: Misled) -> None:
     assert levels == pytest.approx([first, first / 4 / 4, first / 4 / 4])
 
 
+def test_the_settings_say_what_is_climbed(misled: Misled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASHION_CLIP_RUNGS", '["calibrate"]')
+    found = retrain(Rungs.AUTO, minimum_gain=0.4)
+    assert [gate.rung for gate in found.gates] == ["calibrate"]
+    assert retrain(Rungs.HEAD, ignore_cooldown=True).gates[0].rung == "head"
+
+
 def test_a_preview_keeps_nothing(misled: Misled, tmp_path: Path) -> None:
     tables = contents_of(misled.engine)
     found = retrain(dry_run=True)

@@ -44,10 +44,18 @@ def test_a_value_that_cannot_be_used_names_its_variable(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("name", ["SUFFIXES", "SOURCES", "RUNGS"])
 @pytest.mark.parametrize("value", [".jpg,.png", "{}", "[", '"'])
-def test_suffixes_that_are_no_list_are_told_too(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASHION_CLIP_SUFFIXES", value)
-    with pytest.raises(UsageError, match="FASHION_CLIP_SUFFIXES"):
+def test_lists_that_are_none_are_told_too(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"FASHION_CLIP_{name}", value)
+    with pytest.raises(UsageError, match=f"FASHION_CLIP_{name}"):
+        settings()
+
+
+@pytest.mark.parametrize("value", ["[]", '["ladder"]'])
+def test_rungs_are_some_of_the_ladders(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASHION_CLIP_RUNGS", value)
+    with pytest.raises(UsageError, match="FASHION_CLIP_RUNGS"):
         settings()
 
 
