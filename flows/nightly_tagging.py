@@ -67,7 +67,8 @@ def nightly_tagging(
             with shown(get_run_logger()) as progress:
                 planned = scan_source(run_id, spec, accept_vanished, progress.listed)
                 if planned:
-                    prepare_model(model, taxonomy)
+                    version = prepare_model(model, taxonomy)
+                    get_run_logger().info("run %d, model %s: %d photos", run_id, version, planned)
                     progress.started(planned)
                     _tag_all(run_id, spec, model, progress)
             checked = check(run_id) if served(engine) else None

@@ -6,7 +6,7 @@ the environment of the process that runs the task.
 
 from collections.abc import Callable
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -78,9 +78,7 @@ def tag_shard(run_id: int, source: str, model: str | None) -> int:
     loaded = load_model(label_set, model)
     decoders = environment.decoders(loaded.encoder.preprocessing)
     tagger = Tagger(engine, environment.source(source), loaded, decoders, chosen.product_id)
-    photos = tag_next(tagger, run_id, chosen.shard_size)
-    get_run_logger().info("run %d, model %s: %d photos", run_id, label_set.model_version, photos)
-    return photos
+    return tag_next(tagger, run_id, chosen.shard_size)
 
 
 @task(name="draw-audit-sample", cache_policy=NO_CACHE)
