@@ -55,7 +55,7 @@ def test_nobody_touches_anything_but_the_approval(
         before = rows(engine, SHOWN)
         retraining = the_retraining(shop, "Suspended")
         [drop] = shop.wait_for_events("fashion.accuracy.dropped", 1)
-        for _ in range(5):
+        for _ in range(3):
             shop.emit(event_of(drop))
         assert rows(engine, SHOWN) == before
         [(found_at, answered_at)] = rows(engine, "SELECT found_at, answered_at FROM drop_history")

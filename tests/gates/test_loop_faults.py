@@ -15,13 +15,13 @@ __all__ = ["engine", "place"]
 
 pytestmark = pytest.mark.services
 
-LOST = 4  # nights after the one that found the drop
+LOST = 1  # nights after the one that found the drop
 
 
 def test_lost_events_a_dead_server_and_a_worker_killed_in_training(
     tmp_path: Path, place: dict[str, str], engine: Engine
 ) -> None:
-    """Nobody hears of the drop for five nights; then Prefect's server dies, and the retraining after that."""
+    """Nobody hears of the drop for two nights; then Prefect's server dies, and the retraining after that."""
     place |= {"FASHION_CLIP_APPROVAL": "automatic"}
     with served(tmp_path, place | {"FASHION_CLIP_RETRAIN": "never"}) as shop:
         up_to_a_drop(shop, engine)
