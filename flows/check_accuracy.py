@@ -6,7 +6,7 @@ from prefect.runtime import flow_run
 from fashion_clip.errors import FashionClipError
 from flows.close_watch import watch_promotion
 from flows.retrain_model import retrain_model
-from tasks import check_artifact, environment
+from tasks import check_artifact, environment, events
 from tasks.catalog import runs
 from tasks.checking import (
     Checked,
@@ -14,7 +14,6 @@ from tasks.checking import (
     look_at_truth,
     look_for_drift,
     publish_check,
-    tell_drop,
     unanswered_drop,
 )
 from tasks.serving import require_served
@@ -71,6 +70,6 @@ def answer_drop(checked: Checked) -> None:
     get_run_logger().warning("drop %d: %s", drop.drop_id, drop.reason)
     match settings().retrain:
         case "event":
-            tell_drop(checked.model_version, drop)
+            events.accuracy_dropped(checked.model_version, drop)
         case "inline":
             retrain_model(reason=drop.reason, attribute=drop.attribute, drop=drop.drop_id)

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from fashion_clip.accuracy_alarm import Status
-from tasks import check_artifact, environment, events
+from tasks import check_artifact, environment
 from tasks.catalog import accuracy, accuracy_drops, drifts, estimates, models
 from tasks.catalog.accuracy import AttributeReading, Check, Rules
 from tasks.catalog.accuracy_drops import Drop
@@ -91,8 +91,3 @@ def unanswered_drop(label_set_id: int, check_id: int, drifted: list[Drift]) -> D
     if drifted and settings().retrain_on_drift:
         accuracy_drops.record_drift(engine, label_set, check_id, drifted[0].sentence)
     return accuracy_drops.unanswered(engine, label_set)
-
-
-def tell_drop(model_version: str, drop: Drop) -> None:
-    """Emits the event that starts retrain-model where a Prefect server has its deployment."""
-    events.accuracy_dropped(model_version, drop)

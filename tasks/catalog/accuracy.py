@@ -77,7 +77,7 @@ def look(engine: Engine, run_id: int, label_set: LabelSet, rules: Rules) -> Chec
         counted = (last.truth_id, last.checked_at) if last else None
         came = arrived(connection, label_set.label_set_id, row.check_id, counted)
         before = {} if last is None else _readings(connection, last.check_id)
-        so_far = _so_far(connection, label_set)
+        so_far = accuracy_drops.counted(connection, label_set)
         found = [
             _held(
                 _after(attribute, before.get(key), came.get(key, Arrived()), label_set, rules),
@@ -123,18 +123,6 @@ def _begun(
 def _readings(connection: Connection, check_id: int) -> dict[int, Row[Any]]:
     query = select(accuracy_readings).where(accuracy_readings.c.check_id == check_id)
     return {row.attribute_id: row for row in connection.execute(query)}
-
-
-def _so_far(connection: Connection, label_set: LabelSet) -> dict[int, tuple[int, int]]:
-    """attribute_id -> the truths that have counted for or against the label set, and the hits."""
-    columns = (accuracy_readings.c.counted, accuracy_readings.c.hits)
-    query = (
-        select(accuracy_readings.c.attribute_id, *(func.sum(column) for column in columns))
-        .join(accuracy_checks, accuracy_checks.c.check_id == accuracy_readings.c.check_id)
-        .where(accuracy_checks.c.label_set_id == label_set.label_set_id)
-        .group_by(accuracy_readings.c.attribute_id)
-    )
-    return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
 
 
 def _held(found: AttributeReading, so_far: tuple[int, int]) -> AttributeReading:

@@ -47,12 +47,10 @@ def record_drift(engine: Engine, label_set: LabelSet, check_id: int, reason: str
     """Writes a drift of photos as a drop, unless there is one, in the attribute that has most truth."""
     with writing(engine) as connection:
         one_at_a_time(connection)
-        counted = {
-            name: _counted(connection, label_set, attribute_id)
-            for name, attribute_id in label_set.attribute_ids.items()
-        }
-        if max(counted.values()):  # else nothing can be taught or judged
-            attribute = max(counted, key=lambda name: counted[name])
+        so_far = counted(connection, label_set)
+        truths = {name: so_far.get(key, (0, 0))[0] for name, key in label_set.attribute_ids.items()}
+        if max(truths.values()):  # else nothing can be taught or judged
+            attribute = max(truths, key=lambda name: truths[name])
             _record(connection, label_set, check_id, attribute, DRIFT, reason)
 
 
@@ -60,7 +58,7 @@ def _record(
     connection: Connection, label_set: LabelSet, check_id: int, attribute: str, kind: str, reason: str
 ) -> None:
     attribute_id = label_set.attribute_ids[attribute]
-    truths = _counted(connection, label_set, attribute_id)
+    truths, _ = counted(connection, label_set).get(attribute_id, (0, 0))
     mine = accuracy_drops.c.label_set_id == label_set.label_set_id
     same = mine & (accuracy_drops.c.attribute_id == attribute_id) & (accuracy_drops.c.kind == kind)
     latest = select(accuracy_drops).where(same).order_by(accuracy_drops.c.number.desc()).limit(1)
@@ -80,15 +78,16 @@ def _record(
     connection.execute(insert(accuracy_drops), row)
 
 
-def _counted(connection: Connection, label_set: LabelSet, attribute_id: int) -> int:
-    """The truths of an attribute that have counted for or against a label set."""
+def counted(connection: Connection, label_set: LabelSet) -> dict[int, tuple[int, int]]:
+    """attribute_id -> the truths that have counted for or against a label set, and the hits."""
+    columns = (accuracy_readings.c.counted, accuracy_readings.c.hits)
     query = (
-        select(func.coalesce(func.sum(accuracy_readings.c.counted), 0))
+        select(accuracy_readings.c.attribute_id, *(func.sum(column) for column in columns))
         .join(accuracy_checks, accuracy_checks.c.check_id == accuracy_readings.c.check_id)
         .where(accuracy_checks.c.label_set_id == label_set.label_set_id)
-        .where(accuracy_readings.c.attribute_id == attribute_id)
+        .group_by(accuracy_readings.c.attribute_id)
     )
-    return int(connection.execute(query).scalar_one())
+    return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
 
 
 def _reason(worst: "AttributeReading") -> str:

@@ -14,13 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Double, Integer, Row, Text, bindparam, text
+from sqlalchemy import Connection, Double, Integer, Row, Text, bindparam, select, text
 
 from fashion_clip.even_draws import even_draws
 from fashion_clip.predictions import product_codes
 from tasks.catalog.accuracy_tables import counted_truths
 from tasks.catalog.inserts import insert_or_nothing
-from tasks.catalog.tables import UtcDateTime
+from tasks.catalog.tables import UtcDateTime, truths
 
 # Of photos that were tagged on one day, whichever runs did, at one look. Photos of a night have much in
 # common: with a hundred of them a night that is harder than others made false alarms in 17 % of years
@@ -52,7 +52,7 @@ def arrived(
     last: up to which truth_id the look before counted, and when that was; None at the first look.
     """
     served_from = _served_from(connection, label_set_id)
-    after, since = last or (_last_before(connection, served_from), served_from)
+    after, since = last or (last_truth(connection, served_from), served_from)
     values = {"label_set_id": label_set_id, "served_from": served_from}
     photo_ids = sorted(
         connection.execute(_NEW_PHOTOS, {"after": after, "drawn_after": since - _MARGIN}).scalars()
@@ -81,10 +81,10 @@ def _served_from(connection: Connection, label_set_id: int) -> datetime:
     return found or _ALWAYS
 
 
-def _last_before(connection: Connection, time: datetime) -> int:
-    query = text("SELECT COALESCE(MAX(truth_id), 0) FROM truths WHERE imported_at <= :time")
-    typed = query.bindparams(bindparam("time", type_=UtcDateTime))
-    return int(connection.execute(typed, {"time": time}).scalar_one())
+def last_truth(connection: Connection, until: datetime) -> int:
+    """The id of the truth that came last by then, 0 if none had: ids are drawn one import at a time."""
+    query = select(truths.c.truth_id).where(truths.c.imported_at <= until)
+    return connection.execute(query.order_by(truths.c.truth_id.desc()).limit(1)).scalar() or 0
 
 
 # Photos of which truth came since, and photos that were drawn since, whose truth may have been there.

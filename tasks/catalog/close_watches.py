@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, Select, bindparam, func, select,
 from sqlalchemy.orm import aliased
 
 from fashion_clip.close_watch import WATCHED, Compared
-from tasks.catalog.arrived_truth import evenly_drawn
+from tasks.catalog.arrived_truth import evenly_drawn, last_truth
 from tasks.catalog.close_watch_tables import close_watches
 from tasks.catalog.engine import clock, one_at_a_time, outlasts_outages, reading, writing
 from tasks.catalog.inserts import insert_or_nothing
@@ -147,19 +147,13 @@ def _begun(connection: Connection, promotion: _Promotion) -> Watch | None:
         "replaced_id": promotion.replaced_id,
         "begun_at": promotion.begun_at,
         "ends_at": ends_at,
-        "truth_id": _last_truth(connection, promotion.begun_at),
+        "truth_id": last_truth(connection, promotion.begun_at),
         "outcome": "watching",
         **_counts(Compared()),
     }
     insert_or_nothing(connection, close_watches, [row])
     mine = (close_watches.c.retraining_id == retraining_id) & (close_watches.c.outcome == "watching")
     return _watch(connection, _WATCHES.where(mine))
-
-
-def _last_truth(connection: Connection, until: datetime) -> int:
-    """The id of the truth that came last by then: ids are drawn one import at a time."""
-    query = select(truths.c.truth_id).where(truths.c.imported_at <= until)
-    return connection.execute(query.order_by(truths.c.truth_id.desc()).limit(1)).scalar() or 0
 
 
 _NEW_PHOTOS = text(
