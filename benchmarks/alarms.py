@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.report import Goal, arguments, machine, tell
+from benchmarks.report import Goal, arguments, machine, median_nights, shown_share, tell
 from fashion_clip.accuracy_alarm import (
     FALLS,
     NIGHTS,
@@ -161,20 +161,22 @@ def tell_false_alarms(years: int, goals: Path | None) -> None:
     for number, (baseline, of) in enumerate(BASELINES.items()):
         for n in TRUTHS:
             false = _false_years(of, nightly(n, NIGHTS), years, [SEED, 0, number, n])[0]
-            rows.append([baseline, f"{n}", _share(false, years)])
+            rows.append([baseline, f"{n}", shown_share(false, years)])
             low, _ = exact_interval(false, years)
             what = f"years with a false alarm, {n} truths a night, {baseline}"
-            met.append(Goal(what, f"<= {PROMISED:.0%}", _share(false, years), low <= PROMISED))
+            met.append(Goal(what, f"<= {PROMISED:.0%}", shown_share(false, years), low <= PROMISED))
     late = _false_years(known, nightly(USUAL, 2 * NIGHTS), years, [SEED, 1])[1]
-    rows.append(["known, the second year", f"{USUAL}", _share(late, years)])
+    rows.append(["known, the second year", f"{USUAL}", shown_share(late, years)])
     bursts = _false_years(known, weekly(USUAL, NIGHTS), years, [SEED, 2])[0]
-    rows.append(["known, one night a week", f"{WEEK * USUAL}", _share(bursts, years)])
+    rows.append(["known, one night a week", f"{WEEK * USUAL}", shown_share(bursts, years)])
     for n in TRUTHS:
         false = _false_years(bound, nightly(n, NIGHTS), years, [SEED, 9, n], VARYING)[0]
-        rows.append([f"bound, nights differ by {100 * VARYING:.0f} points", f"{n}", _share(false, years)])
+        rows.append(
+            [f"bound, nights differ by {100 * VARYING:.0f} points", f"{n}", shown_share(false, years)]
+        )
     for number, (baseline, of) in enumerate(CARELESS.items()):
         false = _false_years(of, nightly(USUAL, NIGHTS), years, [SEED, 3, number])[0]
-        rows.append([f"careless: {baseline}", f"{USUAL}", _share(false, years)])
+        rows.append([f"careless: {baseline}", f"{USUAL}", shown_share(false, years)])
     title = f"False alarms in {years} years, {ATTRIBUTES} attributes together (95 % intervals)"
     tell(title, ["baseline", "truths a night", "years"], rows, met, goals)
 
@@ -197,18 +199,41 @@ def tell_delays(years: int, goals: Path | None) -> None:
     for number, (baseline, of) in enumerate(BASELINES.items()):
         for n in TRUTHS:
             told = [_delays(of, n, lost, years, [SEED, 4, number, n]) for lost in LOST]
-            rows.append([baseline, f"{n}", "one of seven", *map(_median, told)])
+            rows.append(
+                [baseline, f"{n}", "one of seven", *(median_nights(nights, FOLLOWED) for nights in told)]
+            )
             if n == USUAL and of is known:
                 met += _goals_of(told, "one attribute of seven")
     for number, (baseline, of) in enumerate(BASELINES.items()):
         told = [_delays(of, USUAL, lost, years, [SEED, 5, number], falling=ATTRIBUTES) for lost in LOST]
-        rows.append([baseline, f"{USUAL}", "all seven, the first", *map(_median, told)])
+        rows.append(
+            [
+                baseline,
+                f"{USUAL}",
+                "all seven, the first",
+                *(median_nights(nights, FOLLOWED) for nights in told),
+            ]
+        )
         told = [_delays(of, USUAL, lost, years, [SEED, 6, number], watched=1) for lost in LOST]
-        rows.append([baseline, f"{USUAL}", "the only one watched", *map(_median, told)])
+        rows.append(
+            [
+                baseline,
+                f"{USUAL}",
+                "the only one watched",
+                *(median_nights(nights, FOLLOWED) for nights in told),
+            ]
+        )
         if of is known:
             met += _goals_of(told, "the only attribute")
     told = [best_possible(lost, years, [SEED, 7]) for lost in LOST]
-    rows.append(["CUSUM told fall and accuracy", f"{USUAL}", "one of seven", *map(_median, told)])
+    rows.append(
+        [
+            "CUSUM told fall and accuracy",
+            f"{USUAL}",
+            "one of seven",
+            *(median_nights(nights, FOLLOWED) for nights in told),
+        ]
+    )
     title = f"Median nights until a fall is seen, {years} falls each (quartiles)"
     columns = ["baseline", "truths a night", "falls", *(f"{100 * lost:.0f} points" for lost in LOST)]
     tell(title, columns, rows, met, goals)
@@ -293,8 +318,8 @@ def tell_naive(years: int) -> None:
             draws = np.random.default_rng([SEED, 8, number, n])
             wrong = draws.binomial(n, 1 - ACCURACY, (NIGHTS, years * ATTRIBUTES))
             alarms = rule(nightly(n, NIGHTS), wrong).any(axis=0).reshape(years, ATTRIBUTES)
-            told = [_median(_naive_delays(rule, n, lost, years, draws)) for lost in LOST]
-            rows.append([name, f"{n}", _share(int(alarms.any(axis=1).sum()), years), *told])
+            told = [median_nights(_naive_delays(rule, n, lost, years, draws), FOLLOWED) for lost in LOST]
+            rows.append([name, f"{n}", shown_share(int(alarms.any(axis=1).sum()), years), *told])
     columns = [
         "",
         "truths a night",
@@ -318,21 +343,8 @@ def _goals_of(told: list[Counts], which: str) -> list[Goal]:
         if lost in WANTED:
             what = f"{100 * lost:.0f} points seen, {which}, {USUAL} truths a night, baseline known"
             met = bool(np.median(nights) < WANTED[lost])
-            goals.append(Goal(what, f"< {WANTED[lost]} nights", _median(nights), met))
+            goals.append(Goal(what, f"< {WANTED[lost]} nights", median_nights(nights, FOLLOWED), met))
     return goals
-
-
-def _median(nights: Counts) -> str:
-    low, middle, high = (
-        f"{found:.0f}" if found <= FOLLOWED else f">{FOLLOWED}"
-        for found in np.quantile(nights, [0.25, 0.5, 0.75])
-    )
-    return f"{middle} ({low}-{high})"
-
-
-def _share(number: int, of: int) -> str:
-    low, high = exact_interval(number, of)
-    return f"{number / of:.1%} ({low:.1%}-{high:.1%})"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.judged import judged_photos
-from benchmarks.report import Goal, arguments, machine, tell
+from benchmarks.report import Goal, arguments, machine, median_nights, shown_share, tell
 from fashion_clip import unknown_share
 from fashion_clip.embedding_drift import (
     LEVEL,
@@ -170,7 +170,7 @@ def tell_single(known: Photos, later: Photos, nights: int) -> None:
             for _ in range(nights):
                 tonight = photos.vectors[night(len(photos.vectors), size, delivery, draws)]
                 alarms += permuted_photos(reference, tonight, draws) <= LEVEL
-            shares.append(_share(alarms, nights))
+            shares.append(shown_share(alarms, nights))
         rows.append([f"{size}", NAMES[delivery], *shares])
     columns = ["photos a night", "a delivery", "nights without drift", f"nights of {AFTER}"]
     tell(f"Naive: photos permuted, alarms in {nights} single nights", columns, rows, [], None)
@@ -206,11 +206,11 @@ def tell_false_alarms(pool: ProcessPoolExecutor, known: Photos, years: int, goal
         seeds = [[SEED, 1, number, year] for year in range(years)]
         found = pool.map(partial(quiet_year, known, case), seeds, chunksize=CHUNK)
         alarms = sum(found)
-        rows.append([*case.told(), _share(alarms, years)])
+        rows.append([*case.told(), shown_share(alarms, years)])
         if case.size in SIZES:
             low, _ = exact_interval(alarms, years)
             what = f"years with a false alarm, {' / '.join(case.told())}"
-            met.append(Goal(what, "<= 5%", _share(alarms, years), low <= 0.05))
+            met.append(Goal(what, "<= 5%", shown_share(alarms, years), low <= 0.05))
     title = f"False alarms in {years} years of {NIGHTS} nights (95 % intervals)"
     tell(title, [*COLUMNS, "years with an alarm"], rows, met, goals)
 
@@ -242,10 +242,10 @@ def tell_power(
         ways = [partial(delay, known, photos, case, False) for photos in later.values()]
         ways.append(partial(delay, known, later[AFTER], case, True))
         told = [list(pool.map(way, seeds, chunksize=CHUNK)) for way in ways]
-        rows.append([*case.told(), *map(_median, told)])
+        rows.append([*case.told(), *(median_nights(nights, FOLLOWED) for nights in told)])
         median = float(np.median(told[0]))
         what = f"nights until {AFTER} are seen, {' / '.join(case.told())}"
-        met.append(Goal(what, f"<= {WANTED}", _median(told[0]), median <= WANTED))
+        met.append(Goal(what, f"<= {WANTED}", median_nights(told[0], FOLLOWED), median <= WANTED))
     columns = [*COLUMNS, *later, f"{AFTER} within {MIXING} nights"]
     tell(f"Median nights until drift is seen, {years} times (quartiles)", columns, rows, met, goals)
 
@@ -291,11 +291,17 @@ def tell_unknown(known: Photos, years: int, goals: Path | None) -> None:
             come = [min(count + int(more), size) for count, more in zip(counts, added, strict=False)]
             nights.append(min(nights_to_alarm(begun, come, size), FOLLOWED + 1))
         rows.append(
-            [f"{size}", NAMES[delivery], _share(naive, years), _share(alarms, years), _median(nights)]
+            [
+                f"{size}",
+                NAMES[delivery],
+                shown_share(naive, years),
+                shown_share(alarms, years),
+                median_nights(nights, FOLLOWED),
+            ]
         )
         low, _ = exact_interval(alarms, years)
         what = f"years with a false alarm of unknown photos, {size} / {NAMES[delivery]}"
-        met.append(Goal(what, "<= 5%", _share(alarms, years), low <= 0.05))
+        met.append(Goal(what, "<= 5%", shown_share(alarms, years), low <= 0.05))
     columns = ["photos a night", "a delivery", "binomial test", "by betting", f"nights, {STRANGE:.0%} more"]
     tell(f"Unknown photos: false alarms in {years} years, and power by betting", columns, rows, met, goals)
 
@@ -315,19 +321,6 @@ def nights_to_alarm(state: UnknownShare, counts: Sequence[int], size: int) -> in
         if state.drifted:
             return number + 1
     return len(counts) + 1
-
-
-def _median(nights: Sequence[int]) -> str:
-    low, middle, high = (
-        f"{found:.0f}" if found <= FOLLOWED else f">{FOLLOWED}"
-        for found in np.quantile(nights, [0.25, 0.5, 0.75])
-    )
-    return f"{middle} ({low}-{high})"
-
-
-def _share(number: int, of: int) -> str:
-    low, high = exact_interval(number, of)
-    return f"{number / of:.1%} ({low:.1%}-{high:.1%})"
 
 
 if __name__ == "__main__":

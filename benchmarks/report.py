@@ -11,8 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+
+from fashion_clip.intervals import exact_interval
 
 SHARED = Path("../shared")
 LIBRARIES = ("torch", "transformers", "openvino", "sentence-transformers", "pillow", "prefect", "sqlalchemy")
@@ -87,3 +90,18 @@ def _processor() -> str:
 def spread(values: Sequence[float], digits: int = 1) -> str:
     """The median, and the least and most."""
     return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def median_nights(nights: Sequence[int] | npt.NDArray[np.int64], followed: int) -> str:
+    """The median with its quartiles; what was not seen in so many nights is told as more."""
+    low, middle, high = (
+        f"{found:.0f}" if found <= followed else f">{followed}"
+        for found in np.quantile(nights, [0.25, 0.5, 0.75])
+    )
+    return f"{middle} ({low}-{high})"
+
+
+def shown_share(number: int, of: int) -> str:
+    """A share with its exact interval of 95 %."""
+    low, high = exact_interval(number, of)
+    return f"{number / of:.1%} ({low:.1%}-{high:.1%})"
