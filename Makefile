@@ -33,9 +33,9 @@ check: .venv/made
 bench: .venv/made
 	$(BIN)/python -m benchmarks $(QUICK) $(BENCH)
 
-# As root, on a machine with the services that .ci/install_services installs. TENTH=--tenth for a tenth of it.
+# As root, on a machine with the services that .ci/install_services installs. FAULTS=--tenth for a tenth of it.
 faults: .venv/made
-	$(BIN)/python -m tests.faults $(TENTH)
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 # Without the CUDA packages that torch from the index brings by itself, and that a CPU wheel does not need.
 lock: .venv/made

@@ -353,9 +353,21 @@ def prefect_api() -> Iterator[str]:
     """The address of a temporary Prefect server, one in a session however many folders import this."""
     with ExitStack() as stack:
         if not _harness:
-            from prefect.settings import PREFECT_API_URL
+            from prefect.settings import (
+                PREFECT_API_URL,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+                PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+                temporary_settings,
+            )
             from prefect.testing.utilities import prefect_test_harness
 
+            quick = {
+                # At its end every run waits for the thread of its heart, which sleeps for a second.
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                # It writes while the next run begins, which then finds SQLite busy and waits for two.
+                PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
+            }
+            stack.enter_context(temporary_settings(quick))
             stack.enter_context(prefect_test_harness(server_startup_timeout=120))
             _harness.append(PREFECT_API_URL.value())
             stack.callback(_harness.clear)

@@ -125,7 +125,7 @@ def test_of_somebodys_automations_none_is_touched(client: SyncPrefectClient) -> 
 
 
 def test_only_runs_of_our_deployments_are_ended(client: SyncPrefectClient) -> None:
-    """`tests.cli.test_serve` holds this against the events of a real run."""
+    """`tests.gates.test_serve` holds this against the events of a real run."""
     bootstrap(client, TOLD)
     wanted = {f"prefect.deployment.{one.id}" for one in client.read_deployments()}
     looked_after = {"end runs whose process is gone", "a better model waits", "a better model still waits"}

@@ -1,4 +1,4 @@
-"""What faults do to a catalogue: python -m tests.faults [--tenth] [--only NAME ..] [--shared FOLDER]
+"""What faults do to a catalogue: python -m tests.faults [--tenth] [--only|--without NAME ..] [--shared DIR]
 
 Each scenario prints what it did and what is wrong after it; the exit code is 1 if anything is. The negative
 controls take a safeguard out and must find something wrong.
@@ -329,17 +329,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tenth", action="store_true", help="a tenth of each")
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    chosen.add_argument("--without", nargs="+", choices=SCENARIOS, default=[])
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="where data/bad_images lies")
     arguments = parser.parse_args()
-    if "files" in arguments.only and not (arguments.shared / "data" / "bad_images").is_dir():
+    wanted = [name for name in arguments.only if name not in arguments.without]
+    if "files" in wanted and not (arguments.shared / "data" / "bad_images").is_dir():
         parser.error(
             f"no {arguments.shared}/data/bad_images: name its folder with --shared, or leave out files"
         )
     load_once()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         harness = Harness(Path(folder), arguments.shared.resolve(), arguments.tenth)
-        for name in arguments.only:
+        for name in wanted:
             began = time.monotonic()
             SCENARIOS[name](harness)
             print(f"      {name}: {time.monotonic() - began:.0f} s", flush=True)

@@ -13,6 +13,8 @@ import pytest
 
 from tests.catalogue_fixtures import Misled, rows
 
+pytestmark = pytest.mark.services
+
 WAIT_S = 240
 
 SERVE = """
