@@ -368,6 +368,9 @@ def prefect_api() -> Iterator[str]:
                 PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
             }
             stack.enter_context(temporary_settings(quick))
+            # Events are written all the same: it is still busy at times, for less than a client waits.
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr("prefect.client.base.clamped_poisson_interval", lambda average, _: average / 10)
             stack.enter_context(prefect_test_harness(server_startup_timeout=120))
             _harness.append(PREFECT_API_URL.value())
             stack.callback(_harness.clear)
