@@ -67,10 +67,11 @@ def train(
     goes on where a killed one was. With several GPUs: torchrun
     --nproc-per-node 4 -m cli.main train ...
     """
+    from fashion_clip.machine import local_path
     from tasks.training_request import Request, alpha_of
 
     request = Request(
-        dataset, output_model_path.expanduser(), model, method, taxonomy, attribute,
+        dataset, local_path(output_model_path), model, method, taxonomy, attribute,
         epochs, batch_size, learning_rate, alpha_of(alpha), seed, limit,
     )  # fmt: skip
     trained = _trained(request)

@@ -8,6 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from sqlalchemy.engine import make_url
 
+from fashion_clip.machine import local_path
 from fashion_clip.taxonomy import shipped_taxonomies
 from tasks.deployed import resolved, sqlite_file
 from tasks.serving import checkpoint_name
@@ -88,5 +89,5 @@ def database_url(chosen: Settings) -> str:
     file = sqlite_file(chosen)
     if not file:
         return url
-    absolute = make_url(url).set(database=str(Path(file).resolve()))
+    absolute = make_url(url).set(database=str(local_path(file).resolve()))
     return absolute.render_as_string(hide_password=False)

@@ -14,7 +14,8 @@ from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_clip.errors import CheckpointError
+from fashion_clip.errors import CheckpointError, UsageError
+from fashion_clip.machine import local_path
 from fashion_clip.preprocessing import Preprocessing, load_preprocessing
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def checkpoint_folder(name: str) -> Path:
     Raises CheckpointError.
     """
     try:
-        path = Path(name).expanduser()
-    except RuntimeError:  # ~ with a name that no user has
-        path = Path(name)
+        path = local_path(name)
+    except UsageError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from None
     if name and path.is_dir():
         return path
     if name and path.exists():

@@ -18,7 +18,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Formatter
 
-from fashion_clip.errors import TaxonomyError
+from fashion_clip.errors import TaxonomyError, UsageError
+from fashion_clip.machine import local_path
 
 DEFAULT_TEMPLATES: tuple[str, ...] = ("a photo of {text}",)
 PLACEHOLDERS = ("label", "text")
@@ -87,8 +88,8 @@ def load_taxonomy(spec: str | Path) -> Taxonomy:
     """
     where = f"taxonomy {str(spec)!r}"
     shipped = _shipped_files()
-    source = shipped.get(spec, Path(spec)) if isinstance(spec, str) else spec
     try:
+        source = shipped[spec] if spec in shipped else local_path(spec)
         content = source.read_bytes()
     except FileNotFoundError:
         hint = _suggestion(Path(spec).stem, shipped)
@@ -96,7 +97,7 @@ def load_taxonomy(spec: str | Path) -> Taxonomy:
             f"{where}: there is no such file, and none ships under that name{hint}. "
             f"Give the path of a TOML file or one of: {', '.join(shipped)}"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, UsageError, ValueError) as error:
         raise TaxonomyError(f"{where} cannot be read: {error}") from error
     try:
         return parse_taxonomy(tomllib.loads(content.decode("utf-8-sig")))

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from fashion_clip.errors import UsageError
+from fashion_clip.machine import local_path
 from fashion_clip.taxonomy import shipped_taxonomies
 from tasks import environment
 from tasks.catalog import versions
@@ -52,7 +53,7 @@ def check(
 
 def refuse_relative(chosen: Settings) -> None:
     """Raises UsageError for a relative path: a worker deletes the folder that it runs a flow in."""
-    if (database := sqlite_file(chosen)) is not None and not Path(database).is_absolute():
+    if (database := sqlite_file(chosen)) is not None and not local_path(database).is_absolute():
         raise UsageError(
             f"FASHION_CLIP_DATABASE_URL names {database!r}, which is relative: in a worker its folder is "
             f"deleted after the run; {_SERVE} (sqlite:////FOLDER/FILE)"
@@ -158,6 +159,6 @@ def _lies_below(asked: str, place: str) -> bool:
 def resolved(path: str) -> Path:
     """The path without links and `..`. Raises UsageError for what can be none."""
     try:
-        return Path(path).expanduser().resolve()
+        return local_path(path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{path!r} is no path that can be opened: {error}") from None

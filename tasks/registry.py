@@ -16,6 +16,7 @@ from typing import Any
 from fashion_clip.calibration import Calibration
 from fashion_clip.errors import CheckpointError, SourceError
 from fashion_clip.head_file import LearnedHeads
+from fashion_clip.machine import local_path
 from fashion_clip.model_folder import (
     DESCRIPTION,
     check_model_folder,
@@ -109,7 +110,7 @@ def _local(version: str) -> Path:
     """Where a version's folder is on this machine. The name of a version is made of a-z, 0-9 and -."""
     chosen = settings().models_dir
     if not _in_s3():
-        return Path(chosen).expanduser().resolve() / version
+        return local_path(chosen).resolve() / version
     bucket, prefix = bucket_and_prefix(chosen)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "fashion-clip" / "models" / f"{bucket}-{prefix.replace('/', '-')}" / version

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from fashion_clip.errors import CheckpointError, UsageError
+from fashion_clip.machine import local_path
 from fashion_clip.preprocessing import Decode
 from fashion_clip.runtimes import Precision, Runtime
 from fashion_clip.taxonomy import Taxonomy, load_taxonomy
@@ -161,7 +161,7 @@ def labeller_for(model: "Model", taxonomy: Taxonomy) -> "Labeller":
 
 def checkpoint_name(model: str) -> str:
     """A hub name as it is; a folder as an absolute path, since a worker runs in another folder."""
-    folder = Path(model).expanduser()
+    folder = local_path(model)
     return str(folder.resolve()) if folder.exists() else model
 
 

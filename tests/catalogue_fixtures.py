@@ -355,6 +355,7 @@ def prefect_api() -> Iterator[str]:
         if not _harness:
             from prefect.settings import (
                 PREFECT_API_URL,
+                PREFECT_CLIENT_MAX_RETRIES,
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
                 PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
                 temporary_settings,
@@ -366,9 +367,10 @@ def prefect_api() -> Iterator[str]:
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
                 # It writes while the next run begins, which then finds SQLite busy and waits for two.
                 PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
+                PREFECT_CLIENT_MAX_RETRIES: 8,
             }
             stack.enter_context(temporary_settings(quick))
-            # Events are written all the same: it is still busy at times, for less than a client waits.
+            # Events are written all the same: it is busy at times, but not for two seconds. 51 s in all.
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr("prefect.client.base.clamped_poisson_interval", lambda average, _: average / 10)
             stack.enter_context(prefect_test_harness(server_startup_timeout=120))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CONVERSION = 1
 CHUNK = 16  # pictures that one stream takes at once; of 8, 16, 32 and 64 the quickest
 TYPES = {"float32": "f32", "bfloat16": "bf16"}
+_TRACING = threading.Lock()  # torch's tracer spoils what two threads trace at once
 
 
 class OpenVinoTower:
@@ -122,7 +123,7 @@ def _convert(checkpoint: "Checkpoint") -> Any:
 
     size = checkpoint.preprocessing.output_size
     frontend = FrontEndManager().load_by_framework("pytorch")
-    with torch.no_grad():
+    with _TRACING, torch.no_grad():
         example = torch.zeros((2, *size, 3), dtype=torch.uint8)
         decoder = TorchScriptPythonDecoder(PrunedTower(checkpoint), example_input=(example,))
         model = frontend.convert(frontend.load(decoder))

@@ -20,6 +20,7 @@ from tenacity import (
 )
 
 from fashion_clip.errors import CatalogAwayError, CatalogError, UsageError
+from fashion_clip.machine import local_path
 from tasks.catalog.vectors import adapt_connection
 
 BUSY_TIMEOUT_MS = 30_000
@@ -57,6 +58,8 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
+        if sqlite and parsed.database and parsed.database.startswith("~"):
+            parsed = parsed.set(database=str(local_path(parsed.database)))
         # An error that holds the parameters would carry file names into Prefect's log.
         engine = create_engine(
             parsed,

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from fashion_clip.decode import MAX_BYTES
 from fashion_clip.errors import UsageError
+from fashion_clip.machine import local_path
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def spec_of(uri: str) -> str:
 
 def _local(spec: str, suffixes: frozenset[str], max_bytes: int) -> Source:
     try:
-        path = Path(spec).expanduser().resolve()
+        path = local_path(spec).resolve()
         is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, UsageError, ValueError) as error:
         raise UsageError(f"source {spec!r} is no path that can be opened: {error}") from error
     if is_folder and spec:
         from tasks.sources.folder import FolderSource

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from fashion_clip.errors import ImageError, SourceError, UsageError
+from fashion_clip.machine import local_path
 from tasks.sources import Listed, Photo
 from tasks.sources.dataset_rows import NAME_COLUMNS, Rows, rows_of_folder, rows_of_hub, rows_of_parquet
 from tasks.sources.names import LONGEST_URI, decoded, encoded, lowered
@@ -55,7 +56,7 @@ def _name_and_split(spec: str) -> tuple[str, str]:
     if ":" in rest.rpartition("/")[2] and not _is_folder(rest):
         name, _, split = rest.rpartition(":")
     if _is_folder(name):
-        name = str(Path(name).expanduser().resolve())
+        name = str(local_path(name).resolve())
     elif not _HUB_NAME.fullmatch(name):
         raise UsageError(
             f"source {spec!r}: {name!r} is neither a folder nor a name that the Hugging Face hub allows; "
@@ -68,8 +69,8 @@ def _name_and_split(spec: str) -> tuple[str, str]:
 
 def _is_folder(name: str) -> bool:
     try:
-        return bool(name) and Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):
+        return bool(name) and local_path(name).is_dir()
+    except (OSError, RuntimeError, UsageError, ValueError):
         return False
 
 

@@ -78,5 +78,8 @@ def started(*arguments: str | Path, **environment: str) -> "subprocess.Popen[str
 def finished(*arguments: str | Path, **environment: str) -> Finished:
     """As `started`, and waits for its end."""
     process = started(*arguments, **environment)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()  # where it has not ended
     return Finished(process.returncode, out, err)

@@ -33,6 +33,16 @@ def test_relative_places_become_full_and_others_stay(monkeypatch: pytest.MonkeyP
     assert (url.database, url.query) == (str(here / "x.db"), {"timeout": "5"})
 
 
+def test_the_home_folder_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path.cwd()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("FASHION_CLIP_DATABASE_URL", "sqlite:///~/x.db")
+    monkeypatch.setenv("FASHION_CLIP_TAXONOMY", "~/shop.toml")
+    found = surroundings.of_worker(settings(), PORT)
+    assert found["FASHION_CLIP_DATABASE_URL"] == f"sqlite:///{home}/x.db"
+    assert found["FASHION_CLIP_TAXONOMY"] == str(home / "shop.toml")
+
+
 def test_names_that_are_no_paths_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {
         "SOURCE": "s3://shop/photos", "MODELS_DIR": "s3://shop/models", "TAXONOMY": "products",

@@ -329,7 +329,7 @@ def test_unknown_name_lists_what_ships() -> None:
         load_taxonomy("prodcts")
 
 
-@pytest.mark.parametrize("spec", ["", ".", "no\0name"])
+@pytest.mark.parametrize("spec", ["", ".", "no\0name", "~nobody-of-that-name/x.toml"])
 def test_path_that_is_no_file(spec: str) -> None:
     with pytest.raises(TaxonomyError, match="cannot be read"):
         load_taxonomy(spec)
@@ -343,6 +343,8 @@ def test_shipped_name_wins_over_a_file_which_a_path_still_reaches(
     assert load_taxonomy("products").name == "products"
     assert load_taxonomy("./products").name == "mine"
     assert load_taxonomy(Path("products")).name == "mine"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_taxonomy("~/products").name == "mine"
 
 
 # --- labels of the command line -------------------------------------------------------------------

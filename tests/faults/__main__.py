@@ -335,6 +335,8 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="where data/bad_images lies")
     arguments = parser.parse_args()
     wanted = [name for name in arguments.only if name not in arguments.without]
+    if not wanted:
+        parser.error("nothing is left to run")
     if "files" in wanted and not (arguments.shared / "data" / "bad_images").is_dir():
         parser.error(
             f"no {arguments.shared}/data/bad_images: name its folder with --shared, or leave out files"

@@ -111,6 +111,7 @@ def test_a_run_that_asks_for_more_fails_and_people_are_told(shop: Shop) -> None:
     eventually(lambda: any("nightly-tagging Failed" in text and run_id in text for text in shop.posted))
 
 
+@pytest.mark.usefixtures("clean_environment")
 def test_a_second_one_with_the_same_data_is_refused(shop: Shop) -> None:
     ended = finished(
         "serve", "--port", "1",

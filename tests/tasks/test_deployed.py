@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from fashion_clip.errors import UsageError
@@ -112,6 +113,12 @@ def test_a_relative_path_is_refused_with_what_to_do(
 
 def test_names_are_no_relative_paths(shop: Settings) -> None:
     deployed.refuse_relative(shop.model_copy(update={"model": "openai/clip", "taxonomy": "products"}))
+    at_home = {
+        "database_url": SecretStr("sqlite:///~/x.db"),
+        "models_dir": "~/models",
+        "taxonomy": "~/x.toml",
+    }
+    deployed.refuse_relative(shop.model_copy(update=at_home))
 
 
 def test_only_runs_of_deployments_are_held_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,14 @@ def test_processes_that_start_together_make_it_once(tmp_path: Path) -> None:
     assert "".join(said).split() == ["made"]
 
 
+def test_threads_make_several_at_once(tmp_path: Path) -> None:
+    """torch's tracer alone spoils most of these."""
+    checkpoint = load_checkpoint(str(copy_without_openvino(tmp_path)))
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda name: converted(checkpoint, name * 64), "cdef"))
+    assert len({model.with_suffix(".bin").read_bytes() for model in made}) == 1
+
+
 def test_what_a_killed_process_left_is_made_anew(tmp_path: Path) -> None:
     model = copy_without_openvino(tmp_path)
     unfinished = model / "openvino" / f"{'d' * 32}-1.unfinished"

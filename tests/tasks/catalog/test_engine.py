@@ -26,7 +26,14 @@ from tests.tasks.catalog.databases import COMMIT, NO_SUCH_TABLE, ON_POSTGRESQL, 
 
 @pytest.mark.parametrize(
     "url",
-    ["", "fashion_clip.db", "mysql://u:hush@host/x", "sqlite:///nowhere/x.db", "//u:hush@host"],
+    [
+        "",
+        "fashion_clip.db",
+        "mysql://u:hush@host/x",
+        "sqlite:///nowhere/x.db",
+        "sqlite:///~nobody-there/x.db",
+        "//u:hush@host",
+    ],
 )
 def test_what_cannot_be_a_catalogue_is_refused_without_its_password(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,6 +58,13 @@ def test_a_url_that_sqlalchemy_cannot_follow_is_wrong_use(url: str) -> None:
         connect(url)
     assert "hu" not in str(caught.value)
     assert caught.value.__cause__ is None  # with --debug the cause would be shown
+
+
+def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with connected("sqlite:///~/x.db") as engine, writing(engine) as connection:
+        connection.execute(text("CREATE TABLE x (y INTEGER)"))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.db"]
 
 
 def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path: Path) -> None:
