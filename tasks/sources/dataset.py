@@ -70,7 +70,7 @@ def _name_and_split(spec: str) -> tuple[str, str]:
 def _is_folder(name: str) -> bool:
     try:
         return bool(name) and local_path(name).is_dir()
-    except (OSError, RuntimeError, UsageError, ValueError):
+    except (OSError, UsageError, ValueError):
         return False
 
 
