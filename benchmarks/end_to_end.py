@@ -1,12 +1,13 @@
 """Photos to labels in SQL through the flow, as a user runs it, beside other ways to classify them.
 
-    python -m benchmarks.end_to_end [--quick]
+    python -m benchmarks.end_to_end [--quick] [--device cuda]
 
 Ours is `fashion-clip tag` into a new SQLite catalogue, in a process of its own: listing, decoding, hashing,
 embedding, scoring ten labels and writing rows, under Prefect. Its rate is what more photos take: that of a
 long run less a short one, so that loading the model and starting Prefect do not count, which the rates of the
 peers leave out as well; they are told beside it. The peers only classify. All take turns, round by round, on
-photos of the same making, with all cores.
+photos of the same making, with all cores. On a GPU the rates of decoding alone and of the image tower alone,
+with what is ours, are told as well: the smaller one is the limit.
 """
 
 import json
@@ -35,7 +36,9 @@ from benchmarks.material import (
     write_taxonomy,
 )
 from benchmarks.peers import WAYS
-from benchmarks.report import Goal, arguments, console, machine, spread, tell
+from benchmarks.report import Goal, arguments, console, device_option, machine, spread, tell
+from benchmarks.stages import decoding_rate, forward_rate
+from fashion_clip.encoder import load_encoder
 from fashion_clip.machine import usable_cores
 
 # Ratios to be reached at 800 x 1066.
@@ -53,36 +56,51 @@ class Amounts:
     peer: int
 
 
+QUICK = Amounts(1, 64, 320, 8)
+WHOLE = {"cpu": Amounts(3, 512, 2_560, 64), "cuda": Amounts(3, 2_560, 23_040, 128)}
+
+
 @dataclass
 class Found:
-    """Of each round: rates in photos/s, the limit in pictures/s, seconds that a run takes to start."""
+    """Of each round: rates in photos/s, the limit in pictures/s, seconds that a run takes to start.
+
+    decoding, forward: of one stage alone, on a GPU.
+    """
 
     ours: list[float] = field(default_factory=list)
     limit: list[float] = field(default_factory=list)
+    decoding: list[float] = field(default_factory=list)
+    forward: list[float] = field(default_factory=list)
     start: list[float] = field(default_factory=list)
     peers: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in WAYS})
 
 
 def main() -> None:
     """Prints a table for each size of photo."""
-    options = arguments(__doc__).parse_args()
-    amounts = Amounts(1, 64, 320, 8) if options.quick else Amounts(3, 512, 2_560, 64)
+    options = device_option(arguments(__doc__)).parse_args()
+    device, amounts = options.device, QUICK if options.quick else WHOLE[options.device]
     originals = parquet_photos(options.shared / "data" / "fashion_products" / "max_512.parquet")
-    print(machine())
+    print(machine(device))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         work = Path(name)
         model = make_vit_b_32(work / "vit-b-32", options.shared)
         taxonomy = write_taxonomy(work / "ten.toml")
-        peers = {way: stack.enter_context(_peer(way, model)) for way in WAYS}
+        peers = {way: stack.enter_context(_peer(way, model, device)) for way in WAYS}
         for size in (LARGE, SMALL):
             folder = write_photos(work / f"{size[0]}", originals, size, amounts.long)
-            found = measure(work, folder, model, taxonomy, peers, amounts)
-            _tell(found, size, amounts, options.goals)
+            found = measure(work, folder, model, taxonomy, peers, amounts, device)
+            _tell(found, size, amounts, device, options.goals)
             shutil.rmtree(folder)
 
 
 def measure(
-    work: Path, folder: Path, model: Path, taxonomy: Path, peers: dict[str, "Peer"], amounts: Amounts
+    work: Path,
+    folder: Path,
+    model: Path,
+    taxonomy: Path,
+    peers: dict[str, "Peer"],
+    amounts: Amounts,
+    device: str,
 ) -> Found:
     """All contenders in turns."""
     photos = [str(path) for path in sorted(folder.iterdir())]
@@ -93,7 +111,11 @@ def measure(
     found, flops = Found(), flops_of(model)
     tag(few, model, taxonomy, work / "catalogue.db")  # converts the model, once
     for number in range(amounts.rounds):
-        found.limit.append(gemm_limit(torch.bfloat16) / flops)
+        found.limit.append(gemm_limit(torch.bfloat16, device) / flops)
+        if device == "cuda":
+            encoder = load_encoder(str(model), device)
+            found.decoding.append(decoding_rate(encoder, photos[: amounts.short]))
+            found.forward.append(forward_rate(encoder))
         short, long = (tag(source, model, taxonomy, work / "catalogue.db") for source in (few, folder))
         found.ours.append((amounts.long - amounts.short) / (long - short))
         found.start.append(short - amounts.short / found.ours[-1])
@@ -133,8 +155,8 @@ class Peer:
 
 
 @contextmanager
-def _peer(way: str, model: Path) -> Iterator[Peer]:
-    command = [sys.executable, "-m", "benchmarks.peers", way, str(model), str(usable_cores())]
+def _peer(way: str, model: Path, device: str) -> Iterator[Peer]:
+    command = [sys.executable, "-m", "benchmarks.peers", way, str(model), str(usable_cores()), device]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.readline()  # it has loaded its model
@@ -142,7 +164,7 @@ def _peer(way: str, model: Path) -> Iterator[Peer]:
         process.stdin.close()
 
 
-def _tell(found: Found, size: tuple[int, int], amounts: Amounts, file: Path | None) -> None:
+def _tell(found: Found, size: tuple[int, int], amounts: Amounts, device: str, file: Path | None) -> None:
     ours, limit = float(np.median(found.ours)), float(np.median(found.limit))
     rows = [["fashion-clip tag", spread(found.ours), "1.00", f"{ours / limit:.0%}"]]
     for name, rates in found.peers.items():
@@ -150,8 +172,11 @@ def _tell(found: Found, size: tuple[int, int], amounts: Amounts, file: Path | No
             [name, spread(rates), f"{ours / np.median(rates):.2f}", f"{np.median(rates) / limit:.0%}"]
         )
     rows.append(["limit by matrix products, bfloat16", spread(found.limit), "", ""])
+    for name, rates in (("decoding alone", found.decoding), ("image tower alone", found.forward)):
+        if rates:
+            rows.append([name, spread(rates), f"{ours / np.median(rates):.2f}", ""])
     goals = []
-    if size == LARGE:
+    if size == LARGE and device == "cpu":
         for name, goal in GOALS.items():
             ratio = ours / float(np.median(found.peers[name]))
             goals.append(Goal(f"end to end to {name}", f">= {goal:g}x", f"{ratio:.2f}x", ratio >= goal))

@@ -1,6 +1,6 @@
-"""The image tower alone: pixels to vectors, ViT-B/32, on this machine's processor.
+"""The image tower alone: pixels to vectors, ViT-B/32, on this machine's processor or its GPU.
 
-    python -m benchmarks.forward
+    python -m benchmarks.forward [--device cuda]
 
 Every contender embeds the same pixels in every round, one after another; each is given all cores. The limit
 is what the machine multiplies large matrices at, measured in each round, over what one picture takes.
@@ -17,36 +17,36 @@ import torch
 
 from benchmarks.gemm import gemm_limit
 from benchmarks.material import flops_of, make_vit_b_32
-from benchmarks.report import arguments, machine, spread, tell
+from benchmarks.report import arguments, device_option, machine, spread, tell
 from fashion_clip.encoder import load_encoder
 from fashion_clip.machine import usable_cores
-from fashion_clip.runtimes import PRECISIONS
+from fashion_clip.runtimes import PRECISIONS, Runtime
 
-BATCH = 32
+BATCH = {"cpu": 32, "cuda": 256}  # of transformers
 
 Contender = Callable[[np.ndarray], object]
 
 
 def main() -> None:
     """Prints one table."""
-    options = arguments(__doc__).parse_args()
-    rounds, pictures = (2, 64) if options.quick else (5, 256)
+    options = device_option(arguments(__doc__)).parse_args()
+    rounds, pictures = (2, 64) if options.quick else (5, 256 if options.device == "cpu" else 8_192)
     torch.set_num_threads(usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         model = make_vit_b_32(Path(folder) / "vit-b-32", options.shared)
-        flops, contenders = flops_of(model), made(model)
+        flops, contenders = flops_of(model), made(model, options.device)
     pixels = np.random.default_rng(0).integers(0, 256, (pictures, 224, 224, 3), dtype=np.uint8)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     limits: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
     for _ in range(rounds):
         for precision in PRECISIONS:
-            limits[precision].append(gemm_limit(getattr(torch, precision)) / flops)
+            limits[precision].append(gemm_limit(getattr(torch, precision), options.device) / flops)
         for name, embed in contenders.items():
-            embed(pixels[:BATCH])
+            embed(pixels[: BATCH[options.device]])
             began = time.perf_counter()
             embed(pixels)
             rates[name].append(pictures / (time.perf_counter() - began))
-    print(machine())
+    print(machine(options.device))
     reference = float(np.median(rates["transformers float32"]))
     rows = []
     for name, found in rates.items():
@@ -59,29 +59,35 @@ def main() -> None:
     tell(title, ["", "pictures/s", "ratio", "of its limit"], rows, [], options.goals)
 
 
-def made(model: Path) -> dict[str, Contender]:
+def made(model: Path, device: str) -> dict[str, Contender]:
     """By name; the last word is the type in which it multiplies."""
     contenders: dict[str, Contender] = {
-        f"transformers {precision}": _transformers(model, getattr(torch, precision))
+        f"transformers {precision}": _transformers(model, getattr(torch, precision), device)
         for precision in PRECISIONS
     }
-    for runtime in ("torch", "openvino"):
+    runtimes: tuple[Runtime, ...] = ("torch", "openvino") if device == "cpu" else ("torch",)
+    for runtime in runtimes:
         for precision in PRECISIONS:
-            encoder = load_encoder(str(model), "cpu", runtime, precision)
+            encoder = load_encoder(str(model), device, runtime, precision)
             contenders[f"{runtime} {precision}"] = encoder.encode_pixels
+    if device == "cuda":
+        contenders["transformers compiled bfloat16"] = _transformers(model, torch.bfloat16, device, True)
     return contenders
 
 
-def _transformers(model: Path, dtype: torch.dtype) -> Contender:
+def _transformers(model: Path, dtype: torch.dtype, device: str, compiled: bool = False) -> Contender:
     from transformers import CLIPModel
 
-    loaded: Any = CLIPModel.from_pretrained(model, dtype=dtype).train(False)
+    loaded: Any = CLIPModel.from_pretrained(model, dtype=dtype).train(False).to(device)
+    features, size = loaded.get_image_features, BATCH[device]
+    if compiled:
+        features = torch.compile(features)
 
     def embed(pixels: np.ndarray) -> None:
         with torch.inference_mode():
-            for start in range(0, len(pixels), BATCH):
-                batch = torch.from_numpy(pixels[start : start + BATCH]).permute(0, 3, 1, 2)
-                loaded.get_image_features(pixel_values=(batch.float() / 127.5 - 1).to(dtype))
+            for start in range(0, len(pixels), size):
+                batch = torch.from_numpy(pixels[start : start + size]).to(device).permute(0, 3, 1, 2)
+                features(pixel_values=(batch.float() / 127.5 - 1).to(dtype)).pooler_output.float().cpu()
 
     return embed
 

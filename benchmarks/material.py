@@ -15,6 +15,8 @@ from typing import Any
 
 from PIL import Image, ImageEnhance
 
+from fashion_clip.machine import usable_cores
+
 LABELS = (
     "T-shirts", "Shirts", "Casual shoes", "Watches", "Handbags",
     "Jeans", "Sandals", "Dresses", "Belts", "Sunglasses",
@@ -69,7 +71,8 @@ def write_photos(folder: Path, originals: list[bytes], size: tuple[int, int], co
     """`count` JPEGs of that size, each a crop of an original in a brightness of its own, on all cores."""
     folder.mkdir(parents=True)
     with ProcessPoolExecutor() as pool:
-        parts = [(folder, originals, size, range(start, count, 8)) for start in range(8)]
+        cores = usable_cores()
+        parts = [(folder, originals, size, range(start, count, cores)) for start in range(cores)]
         list(pool.map(_write_part, parts))
     return folder
 

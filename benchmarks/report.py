@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,12 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a small version, to see that it runs")
     parser.add_argument("--goals", type=Path, help="a file to which the goals are written, as JSON")
     parser.add_argument("--shared", type=Path, default=SHARED, help="where data/ and models/ lie")
+    return parser
+
+
+def device_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """For benchmarks that run on a GPU as well."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what embeds the photos")
     return parser
 
 
@@ -72,11 +78,25 @@ def console() -> Console:
     return Console(width=130)
 
 
-def machine() -> str:
-    """Versions, processor and cores, in one paragraph."""
-    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+def machine(device: str = "cpu") -> str:
+    """Versions, processor and cores, and the GPU if one is used, in one paragraph."""
+    versions = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return f"{_processor()}, {cores} cores; Python {platform.python_version()}, {versions}"
+    gpu = f", {_gpu()}" if device == "cuda" else ""
+    return f"{_processor()}, {cores} cores{gpu}; Python {platform.python_version()}, {versions}"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _gpu() -> str:
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
 
 
 def _processor() -> str:

@@ -19,7 +19,7 @@ from tasks.catalog import versions
 from tasks.catalog.evidence import NOT_KNOWN
 from tasks.catalog.models import REGISTERED, ModelFacts
 from tasks.catalog.versions import Made
-from tasks.ladder import Challenger, Floats, Rows, Rung, Stage, without_confidences
+from tasks.ladder import Challenger, Floats, Rows, Rung, Stage, with_kept, without_confidences
 from tasks.serving import facts_of, labeller_for
 
 if TYPE_CHECKING:
@@ -34,22 +34,36 @@ def judged(stage: Stage, challenger: Challenger, rules: Rules, level: float) -> 
     return judge(champion, other, rules, level)
 
 
-def judged_as_sure(
+def judged_and_mended(
     stage: Stage, challenger: Challenger, rules: Rules, level: float
 ) -> tuple[Challenger, Verdict]:
-    """The verdict; where confidences alone speak against a challenger, on it without those.
+    """The verdict; where a challenger gains but is worse elsewhere, on it without what is worse.
 
-    It is judged anew only after it has passed the test of a gain, so that the level holds. It may lose again
-    by that: labels of linked attributes are chosen by their confidences.
+    An attribute that loses, the primary one aside, stays as the champion has it, if the towers are the
+    champion's. Confidences that err more are left out. It is judged anew only after it has passed the test of
+    a gain, so that the level holds. It may lose again by that: linked attributes choose labels together.
     """
     verdict = judged(stage, challenger, rules, level)
-    if not verdict.failed or any(check.kind is not Kind.CALIBRATION for check in verdict.failed):
+    losing = _failing(verdict, Kind.ATTRIBUTE, Kind.LABEL) - {rules.primary}
+    if challenger.rung not in (Rung.CALIBRATE, Rung.HEAD):
+        losing = frozenset()
+    erring = _failing(verdict, Kind.CALIBRATION) - losing
+    others = [check for check in verdict.failed if check.attribute not in losing]
+    if not (losing or erring) or any(check.kind is not Kind.CALIBRATION for check in others):
         return challenger, verdict
-    erring = frozenset(check.attribute for check in verdict.failed if check.attribute is not None)
-    challenger = without_confidences(challenger, erring)
+    told = ""
+    if losing:
+        challenger = with_kept(challenger, stage.champion.model, losing)
+        told += f"; {', '.join(sorted(losing))} would lose, and what the champion says there is kept"
+    if erring:
+        challenger = without_confidences(challenger, erring)
+        told += f"; confidences of {', '.join(sorted(erring))} erred more and are left uncalibrated"
     verdict = judged(stage, challenger, rules, level)
-    told = f"; confidences of {', '.join(sorted(erring))} erred more and are left uncalibrated"
     return challenger, replace(verdict, sentence=verdict.sentence + told)
+
+
+def _failing(verdict: Verdict, *kinds: Kind) -> frozenset[str]:
+    return frozenset(check.attribute for check in verdict.failed if check.kind in kinds)
 
 
 def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
 from fashion_clip.calibrating import calibrate
+from fashion_clip.calibration import AttributeCalibration
 from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.splitting import Parts, groups, split
 from fashion_clip.unknown import REFERENCE
@@ -24,6 +25,7 @@ from tasks.catalog.vector_sample import vector_sample
 from tasks.serving import ServedModel, labeller_for
 
 if TYPE_CHECKING:
+    from fashion_clip.heads import LearnedHead
     from fashion_clip.model import Model
 
 LEAST_EXAMPLES = 20  # photos with a label, for an attribute to be learned
@@ -31,6 +33,7 @@ PRECISION, CERTAINTY = 0.95, 0.9  # promised of accepted labels where the champi
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
+Value = TypeVar("Value")
 
 
 class Rung(StrEnum):
@@ -121,7 +124,7 @@ def learned(stage: Stage, model: "Model", vectors: Floats, rows: Rows) -> "Model
     from fashion_clip.heads import fit_head
     from fashion_clip.scoring import zero_shot_heads
 
-    kept = {head.attribute: head for head in (model.learned.heads if model.learned else ())}
+    kept = _heads(model)
     for prompts in zero_shot_heads(model.encoder, stage.champion.label_set.taxonomy):
         if prompts.attribute not in stage.evidence.told:
             continue
@@ -155,6 +158,39 @@ def without_confidences(challenger: Challenger, attributes: frozenset[str]) -> C
     model = replace(challenger.model, calibration=replace(calibration, attributes=kept) if kept else None)
     facts = {**challenger.facts, "uncalibrated": sorted(attributes)}
     return replace(challenger, model=model, facts=facts)
+
+
+def with_kept(challenger: Challenger, champion: "Model", attributes: frozenset[str]) -> Challenger:
+    """The same with the champion's heads and confidences of some attributes; the towers must be its own."""
+    from fashion_clip.head_file import LearnedHeads
+
+    model = challenger.model
+    heads = _exchanged(_heads(model), _heads(champion), attributes)
+    base = model.calibration or champion.calibration
+    entries = _exchanged(_entries(model), _entries(champion), attributes)
+    model = replace(
+        model,
+        learned=LearnedHeads(tuple(heads[name] for name in sorted(heads))) if heads else None,
+        calibration=replace(base, attributes=entries) if base and entries else None,
+    )
+    facts = {**challenger.facts, "kept as they were": sorted(attributes)}
+    return replace(challenger, model=model, facts=facts)
+
+
+def _heads(model: "Model") -> dict[str, "LearnedHead"]:
+    return {head.attribute: head for head in (model.learned.heads if model.learned else ())}
+
+
+def _entries(model: "Model") -> Mapping[str, AttributeCalibration]:
+    return model.calibration.attributes if model.calibration else {}
+
+
+def _exchanged(
+    mine: Mapping[str, Value], others: Mapping[str, Value], names: frozenset[str]
+) -> dict[str, Value]:
+    """With the other's values, or none, under some names."""
+    kept = {name: value for name, value in mine.items() if name not in names}
+    return kept | {name: value for name, value in others.items() if name in names}
 
 
 def _same_towers(stage: Stage, rung: Rung, model: "Model", facts: Mapping[str, Any]) -> Challenger:

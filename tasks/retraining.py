@@ -22,7 +22,7 @@ from tasks.catalog.evidence import sampled_attributes
 from tasks.catalog.models import LabelSet
 from tasks.catalog.retrainings import Asked, Closed, Retraining
 from tasks.catalog.verdicts import Gate
-from tasks.judging import errors, hopeless, judged_as_sure, register, version_of
+from tasks.judging import errors, hopeless, judged_and_mended, register, version_of
 from tasks.ladder import Challenger, Rung, Stage
 from tasks.progress import Progress
 from tasks.serving import load_model, require_served
@@ -139,7 +139,7 @@ def _judged(
         return None, _rejected("there is too little truth to teach towers and to tell when to stop", level)
     with claimed_work(stage, rung) if rung in TOWERS else nullcontext() as work:
         challenger = _challenger(engine, stage, rung, work, progress)
-        challenger, verdict = judged_as_sure(stage, challenger, rules, level)
+        challenger, verdict = judged_and_mended(stage, challenger, rules, level)
         version = version_of(stage, challenger)
         if version == attempt.champion:
             told = "it is the champion itself: there is too little truth to change anything"

@@ -28,8 +28,9 @@ class TorchTower:
         self._levels = torch.from_numpy(checkpoint.preprocessing.levels()).to(device)
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        shared = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         with torch.inference_mode():
-            parts = [self._encode(batch) for batch in torch.split(torch.tensor(pixels), self.batch_size)]
+            parts = [self._encode(batch) for batch in torch.split(shared, self.batch_size)]
             return torch.cat(parts).numpy()
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:

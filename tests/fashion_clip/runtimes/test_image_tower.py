@@ -66,6 +66,17 @@ def test_batches_do_not_show(encoder: ClipEncoder, pixels: npt.NDArray[np.uint8]
         assert cosines.min() >= LEAST_COSINE[encoder.precision]
 
 
+@pytest.mark.filterwarnings("error")
+def test_pixels_may_be_read_only_and_stay_as_they_are(
+    encoder: ClipEncoder, pixels: npt.NDArray[np.uint8]
+) -> None:
+    own = pixels.copy()
+    vectors = encoder.encode_pixels(own)
+    np.testing.assert_array_equal(own, pixels)
+    own.flags.writeable = False
+    np.testing.assert_array_equal(encoder.encode_pixels(own), vectors)
+
+
 def test_threads_agree(encoder: ClipEncoder, pixels: npt.NDArray[np.uint8]) -> None:
     expected = encoder.encode_pixels(pixels)
     with ThreadPoolExecutor(6) as pool:
