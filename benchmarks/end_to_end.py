@@ -6,8 +6,8 @@ Ours is `fashion-clip tag` into a new SQLite catalogue, in a process of its own:
 embedding, scoring ten labels and writing rows, under Prefect. Its rate is what more photos take: that of a
 long run less a short one, so that loading the model and starting Prefect do not count, which the rates of the
 peers leave out as well; they are told beside it. The peers only classify. All take turns, round by round, on
-photos of the same making, with all cores. On a GPU the rates of decoding alone and of the image tower alone,
-with what is ours, are told as well: the smaller one is the limit.
+photos of the same making, with all cores; each peer has classified one before. Peers run in the type of the
+checkpoint, float32. On a GPU the rates of decoding alone and of our image tower alone are told as well.
 """
 
 import json
@@ -36,7 +36,7 @@ from benchmarks.material import (
     write_taxonomy,
 )
 from benchmarks.peers import WAYS
-from benchmarks.report import Goal, arguments, console, device_option, machine, spread, tell
+from benchmarks.report import Goal, arguments, console, machine, spread, tell, with_device
 from benchmarks.stages import decoding_rate, forward_rate
 from fashion_clip.encoder import load_encoder
 from fashion_clip.machine import usable_cores
@@ -77,7 +77,7 @@ class Found:
 
 def main() -> None:
     """Prints a table for each size of photo."""
-    options = device_option(arguments(__doc__)).parse_args()
+    options = with_device(arguments(__doc__))
     device, amounts = options.device, QUICK if options.quick else WHOLE[options.device]
     originals = parquet_photos(options.shared / "data" / "fashion_products" / "max_512.parquet")
     print(machine(device))
@@ -109,14 +109,18 @@ def measure(
     for photo in photos[: amounts.short]:
         os.link(photo, few / Path(photo).name)
     found, flops = Found(), flops_of(model)
-    tag(few, model, taxonomy, work / "catalogue.db")  # converts the model, once
+    encoder = load_encoder(str(model), device) if device == "cuda" else None
+    tag(few, model, taxonomy, work / "catalogue.db", device)  # converts the model, once
+    for peer in peers.values():
+        peer.ask(photos[:1])
     for number in range(amounts.rounds):
         found.limit.append(gemm_limit(torch.bfloat16, device) / flops)
-        if device == "cuda":
-            encoder = load_encoder(str(model), device)
+        if encoder is not None:
             found.decoding.append(decoding_rate(encoder, photos[: amounts.short]))
             found.forward.append(forward_rate(encoder))
-        short, long = (tag(source, model, taxonomy, work / "catalogue.db") for source in (few, folder))
+        short, long = (
+            tag(source, model, taxonomy, work / "catalogue.db", device) for source in (few, folder)
+        )
         found.ours.append((amounts.long - amounts.short) / (long - short))
         found.start.append(short - amounts.short / found.ours[-1])
         first = number * amounts.peer
@@ -126,11 +130,14 @@ def measure(
     return found
 
 
-def tag(source: Path, model: Path, taxonomy: Path, database: Path) -> float:
+def tag(source: Path, model: Path, taxonomy: Path, database: Path, device: str) -> float:
     """Seconds of a run over the photos of a folder into a new catalogue, as run_history tells them."""
     command = [sys.executable, "-m", "cli.main", "tag", str(source), "--json"]
     command += ["--model", str(model), "--taxonomy", str(taxonomy)]
-    variables = {"FASHION_CLIP_DATABASE_URL": f"sqlite:///{database}"}
+    variables = {
+        "FASHION_CLIP_DATABASE_URL": f"sqlite:///{database}",
+        "FASHION_CLIP_RUNTIME": "openvino" if device == "cpu" else "torch",
+    }
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     for file in database.parent.glob(f"{database.name}*"):
         file.unlink()
@@ -159,7 +166,8 @@ def _peer(way: str, model: Path, device: str) -> Iterator[Peer]:
     command = [sys.executable, "-m", "benchmarks.peers", way, str(model), str(usable_cores()), device]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
-        process.stdout.readline()  # it has loaded its model
+        if not process.stdout.readline():  # an empty line says that it has loaded its model
+            raise SystemExit(f"the peer {way!r} does not start: {' '.join(command)}")
         yield Peer(process)
         process.stdin.close()
 

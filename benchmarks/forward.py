@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.gemm import gemm_limit
 from benchmarks.material import flops_of, make_vit_b_32
-from benchmarks.report import arguments, device_option, machine, spread, tell
+from benchmarks.report import arguments, machine, spread, tell, with_device
 from fashion_clip.encoder import load_encoder
 from fashion_clip.machine import usable_cores
 from fashion_clip.runtimes import PRECISIONS, Runtime
@@ -29,7 +29,7 @@ Contender = Callable[[np.ndarray], object]
 
 def main() -> None:
     """Prints one table."""
-    options = device_option(arguments(__doc__)).parse_args()
+    options = with_device(arguments(__doc__))
     rounds, pictures = (2, 64) if options.quick else (5, 256 if options.device == "cpu" else 8_192)
     torch.set_num_threads(usable_cores())
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,9 @@ def made(model: Path, device: str) -> dict[str, Contender]:
             encoder = load_encoder(str(model), device, runtime, precision)
             contenders[f"{runtime} {precision}"] = encoder.encode_pixels
     if device == "cuda":
-        contenders["transformers compiled bfloat16"] = _transformers(model, torch.bfloat16, device, True)
+        contenders["transformers compiled bfloat16"] = _transformers(
+            model, torch.bfloat16, device, compiled=True
+        )
     return contenders
 
 

@@ -40,10 +40,16 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def device_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """For benchmarks that run on a GPU as well."""
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what embeds the photos")
-    return parser
+def with_device(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of a benchmark that runs on a GPU as well."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: an NVIDIA GPU")
+    options = parser.parse_args()
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            parser.error("--device cuda: torch finds no NVIDIA GPU here; leave it out for the processor")
+    return options
 
 
 def tell(
