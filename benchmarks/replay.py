@@ -73,6 +73,7 @@ class Scale:
 
 FULL = Scale(1.0, 25, 2019, 20, tuple(arm.name for arm in ARMS))
 QUICK = Scale(0.2, 6, 2012, 60, FULL.arms)
+# Until 2015: in the nights of 2012 alone the alarm may come too late for a promotion, or not at all.
 GATE = Scale(0.3, 10, 2015, 120, (NO_LOOP, LOOP))
 
 

@@ -145,20 +145,13 @@ def attribute_version(taxonomy: Taxonomy, attribute: Attribute) -> str:
     That is its labels, texts and templates, in their order, and those of all attributes that are linked to it
     by parents, with the links: a label's confidence is that of all that can stand with it.
     """
-    parents = {each.name: each.parent for each in taxonomy.attributes}
-    root = _root(parents, attribute.name)
+    tree = taxonomy.linked(attribute.name)
     linked = [
         [each.name, each.parent, [[label.name, label.parents, *each.prompts(label)] for label in each.labels]]
         for each in sorted(taxonomy.attributes, key=lambda each: each.name)
-        if _root(parents, each.name) == root
+        if each.name in tree
     ]
     return hashlib.sha256(json.dumps([attribute.name, linked]).encode()).hexdigest()
-
-
-def _root(parents: Mapping[str, str | None], name: str) -> str:
-    while (above := parents[name]) is not None:
-        name = above
-    return name
 
 
 def is_fitting(product: str, share: float) -> bool:

@@ -4,7 +4,8 @@ It errs if it lets a model pass that is no better. It lets one pass only if a pa
 attribute, exact where all products weigh the same, says so at a level; `error_rate` spends one probability of
 5 % over all rungs and all climbs against one champion, and by the union bound (Bonferroni) that holds
 whatever truth and predictions the looks share. Every other check can only reject, and adds nothing to that
-probability, whatever its own level is.
+probability, whatever its own level is. A challenger that is changed because of them is judged again; what
+`tasks.judging` changes leaves that bound as it is.
 
 Speed is not looked at: a challenger's towers have the champion's architecture, so that it cannot differ.
 """

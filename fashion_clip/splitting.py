@@ -17,7 +17,7 @@ from fashion_clip.calibration import share_of
 from fashion_clip.predictions import product_codes
 
 NEAR = 0.995  # cosine from which two embeddings are of nearly the same picture
-BLOCK = 4_096  # vectors that are compared with as many others at once: 64 MB of cosines
+BLOCK = 1_024  # vectors that are compared with as many others at once: 4 MB of cosines
 # Vectors that were stored as float16 are not quite of length 1.
 _ROUNDING = 1e-3
 _SAMPLE = 2_000  # vectors that tell in which direction all spread the most

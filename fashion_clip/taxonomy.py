@@ -75,9 +75,21 @@ class Taxonomy:
         canonical = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
+    def linked(self, attribute: str) -> frozenset[str]:
+        """The attributes of one tree of parents, that one among them: their labels are chosen together."""
+        parents = {each.name: each.parent for each in self.attributes}
+        root = _root(parents, attribute)
+        return frozenset(name for name in parents if _root(parents, name) == root)
+
     def to_document(self) -> dict[str, object]:
         """The content as plain dicts, lists and strings, for JSON; `parse_taxonomy` reads it back."""
         return {"name": self.name, "attributes": {entry.name: _entry(entry) for entry in self.attributes}}
+
+
+def _root(parents: Mapping[str, str | None], name: str) -> str:
+    while (above := parents[name]) is not None:
+        name = above
+    return name
 
 
 def load_taxonomy(spec: str | Path) -> Taxonomy:

@@ -107,6 +107,11 @@ def reason(check: Check, level: float) -> str:
     return _REASONS[check.kind](check, level)
 
 
+def reasons(checks: Sequence[Check], level: float) -> str:
+    """Why checks failed, the most urgent ones with their figures, as an English clause."""
+    return _joined([reason(check, level) for check in sorted(checks, key=_urgency)])
+
+
 def _no_gain(check: Check, level: float) -> str:
     gain = f"the accuracy of {check.attribute} {_moves(check)}"
     if check.difference <= 0:

@@ -13,13 +13,13 @@ from fashion_clip.labeller import Labeller, label
 from fashion_clip.paired_tests import least_discordant
 from fashion_clip.predictions import Predictions
 from fashion_clip.scoring import Head, top_labels
-from fashion_clip.verdict import Kind, Verdict
+from fashion_clip.verdict import Kind, Verdict, reasons
 from tasks import registry
 from tasks.catalog import versions
 from tasks.catalog.evidence import NOT_KNOWN
 from tasks.catalog.models import REGISTERED, ModelFacts
 from tasks.catalog.versions import Made
-from tasks.ladder import Challenger, Floats, Rows, Rung, Stage, with_kept, without_confidences
+from tasks.ladder import Challenger, Floats, Rows, Rung, Stage, with_heads, without_confidences
 from tasks.serving import facts_of, labeller_for
 
 if TYPE_CHECKING:
@@ -39,31 +39,46 @@ def judged_and_mended(
 ) -> tuple[Challenger, Verdict]:
     """The verdict; where a challenger gains but is worse elsewhere, on it without what is worse.
 
-    An attribute that loses, the primary one aside, stays as the champion has it, if the towers are the
-    champion's. Confidences that err more are left out. It is judged anew only after it has passed the test of
-    a gain, so that the level holds. It may lose again by that: linked attributes choose labels together.
+    New heads are given up for attributes that lose, and confidences for those that err more, and it is judged
+    again. The level holds: nothing is given up before the gain has passed its test, heads only of attributes
+    that are not linked to the primary one, so that this says the same as before, and confidences of the
+    linked ones all or none, so that there is one other model at most that could pass by chance.
     """
-    verdict = judged(stage, challenger, rules, level)
-    losing = _failing(verdict, Kind.ATTRIBUTE, Kind.LABEL) - {rules.primary}
-    if challenger.rung not in (Rung.CALIBRATE, Rung.HEAD):
-        losing = frozenset()
-    erring = _failing(verdict, Kind.CALIBRATION) - losing
-    others = [check for check in verdict.failed if check.attribute not in losing]
-    if not (losing or erring) or any(check.kind is not Kind.CALIBRATION for check in others):
-        return challenger, verdict
-    told = ""
-    if losing:
-        challenger = with_kept(challenger, stage.champion.model, losing)
-        told += f"; {', '.join(sorted(losing))} would lose, and what the champion says there is kept"
-    if erring:
+    verdict, told = judged(stage, challenger, rules, level), ""
+    if losing := _losing(stage, challenger, rules, verdict):
+        why = reasons([check for check in verdict.failed if check.kind is not Kind.CALIBRATION], level)
+        told += f"; judged with the champion's heads for {', '.join(sorted(losing))}, since {why}"
+        challenger = with_heads(stage, kept=losing)
+        verdict = judged(stage, challenger, rules, level)
+    if erring := _erring(stage, rules, verdict):
+        why = reasons(verdict.failed, level)
+        told += f"; judged without confidences of {', '.join(sorted(erring))}, since {why}"
         challenger = without_confidences(challenger, erring)
-        told += f"; confidences of {', '.join(sorted(erring))} erred more and are left uncalibrated"
-    verdict = judged(stage, challenger, rules, level)
+        verdict = judged(stage, challenger, rules, level)
     return challenger, replace(verdict, sentence=verdict.sentence + told)
 
 
-def _failing(verdict: Verdict, *kinds: Kind) -> frozenset[str]:
-    return frozenset(check.attribute for check in verdict.failed if check.kind in kinds)
+def _losing(stage: Stage, challenger: Challenger, rules: Rules, verdict: Verdict) -> frozenset[str]:
+    """The attributes that lose, with those linked to them; none if the primary one is among them."""
+    if challenger.rung is not Rung.HEAD or not _gained(verdict):
+        return frozenset()
+    linked = stage.champion.label_set.taxonomy.linked
+    failed = (check for check in verdict.failed if check.kind is not Kind.CALIBRATION)
+    losing = frozenset(name for check in failed for name in linked(check.attribute))
+    return frozenset() if rules.primary in losing else losing
+
+
+def _erring(stage: Stage, rules: Rules, verdict: Verdict) -> frozenset[str]:
+    """The attributes whose confidences are to go, where nothing but confidences speaks against it."""
+    if not _gained(verdict) or any(check.kind is not Kind.CALIBRATION for check in verdict.failed):
+        return frozenset()
+    erring = frozenset(check.attribute for check in verdict.failed)
+    primary = stage.champion.label_set.taxonomy.linked(rules.primary)
+    return erring | primary if erring & primary else erring
+
+
+def _gained(verdict: Verdict) -> bool:
+    return any(check.passed for check in verdict.of(Kind.GAIN))
 
 
 def hopeless(stage: Stage, rules: Rules, level: float) -> Verdict | None:

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
 from fashion_clip.calibrating import calibrate
-from fashion_clip.calibration import AttributeCalibration
 from fashion_clip.predictions import NONE_OF_THEM
 from fashion_clip.splitting import Parts, groups, split
 from fashion_clip.unknown import REFERENCE
@@ -25,7 +24,6 @@ from tasks.catalog.vector_sample import vector_sample
 from tasks.serving import ServedModel, labeller_for
 
 if TYPE_CHECKING:
-    from fashion_clip.heads import LearnedHead
     from fashion_clip.model import Model
 
 LEAST_EXAMPLES = 20  # photos with a label, for an attribute to be learned
@@ -33,7 +31,6 @@ PRECISION, CERTAINTY = 0.95, 0.9  # promised of accepted labels where the champi
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
-Value = TypeVar("Value")
 
 
 class Rung(StrEnum):
@@ -100,10 +97,13 @@ def recalibrated(stage: Stage) -> Challenger:
     return _same_towers(stage, Rung.CALIBRATE, model, {})
 
 
-def with_heads(stage: Stage) -> Challenger:
-    """The champion's towers with heads learned anew, calibrated on the truth that validates."""
+def with_heads(stage: Stage, kept: frozenset[str] = frozenset()) -> Challenger:
+    """The champion's towers with heads learned anew, calibrated on the truth that validates.
+
+    kept: attributes that keep the champion's heads; their confidences are calibrated anew all the same.
+    """
     champion = stage.champion.model
-    model = learned(stage, champion, stage.evidence.vectors, stage.parts.training)
+    model = learned(stage, champion, stage.evidence.vectors, stage.parts.training, kept)
     calibrated = with_calibration(
         stage, model, stage.evidence.vectors, stage.parts.validation, stage.reference
     )
@@ -114,26 +114,33 @@ def with_heads(stage: Stage) -> Challenger:
             "penalty": head.penalty,
         }
         for head in (model.learned.heads if model.learned else ())
+        if head.attribute not in kept
     }
-    return _same_towers(stage, Rung.HEAD, calibrated, {"heads": facts})
+    told = {"heads": facts} | ({"kept": sorted(kept)} if kept else {})
+    return _same_towers(stage, Rung.HEAD, calibrated, told)
 
 
-def learned(stage: Stage, model: "Model", vectors: Floats, rows: Rows) -> "Model":
-    """With heads learned from some of the photos; an attribute with too few examples keeps what it had."""
+def learned(
+    stage: Stage, model: "Model", vectors: Floats, rows: Rows, kept: frozenset[str] = frozenset()
+) -> "Model":
+    """With heads learned from some of the photos; an attribute with too few examples keeps what it had.
+
+    kept: attributes that keep it in any case.
+    """
     from fashion_clip.head_file import LearnedHeads
     from fashion_clip.heads import fit_head
     from fashion_clip.scoring import zero_shot_heads
 
-    kept = _heads(model)
+    heads = {head.attribute: head for head in (model.learned.heads if model.learned else ())}
     for prompts in zero_shot_heads(model.encoder, stage.champion.label_set.taxonomy):
-        if prompts.attribute not in stage.evidence.told:
+        if prompts.attribute not in stage.evidence.told or prompts.attribute in kept:
             continue
         truths = stage.evidence.truths(prompts.attribute, rows, vectors, False, stage.groups)
         labels = truths.truth[truths.truth != NONE_OF_THEM]
         if len(labels) >= LEAST_EXAMPLES and len(np.unique(labels)) > 1:
-            kept[prompts.attribute] = fit_head(prompts, truths)
-    heads = tuple(kept[name] for name in sorted(kept))
-    return replace(model, learned=LearnedHeads(heads) if heads else None, calibration=None)
+            heads[prompts.attribute] = fit_head(prompts, truths)
+    ordered = tuple(heads[name] for name in sorted(heads))
+    return replace(model, learned=LearnedHeads(ordered) if ordered else None, calibration=None)
 
 
 def with_calibration(stage: Stage, model: "Model", vectors: Floats, rows: Rows, reference: Floats) -> "Model":
@@ -158,39 +165,6 @@ def without_confidences(challenger: Challenger, attributes: frozenset[str]) -> C
     model = replace(challenger.model, calibration=replace(calibration, attributes=kept) if kept else None)
     facts = {**challenger.facts, "uncalibrated": sorted(attributes)}
     return replace(challenger, model=model, facts=facts)
-
-
-def with_kept(challenger: Challenger, champion: "Model", attributes: frozenset[str]) -> Challenger:
-    """The same with the champion's heads and confidences of some attributes; the towers must be its own."""
-    from fashion_clip.head_file import LearnedHeads
-
-    model = challenger.model
-    heads = _exchanged(_heads(model), _heads(champion), attributes)
-    base = model.calibration or champion.calibration
-    entries = _exchanged(_entries(model), _entries(champion), attributes)
-    model = replace(
-        model,
-        learned=LearnedHeads(tuple(heads[name] for name in sorted(heads))) if heads else None,
-        calibration=replace(base, attributes=entries) if base and entries else None,
-    )
-    facts = {**challenger.facts, "kept as they were": sorted(attributes)}
-    return replace(challenger, model=model, facts=facts)
-
-
-def _heads(model: "Model") -> dict[str, "LearnedHead"]:
-    return {head.attribute: head for head in (model.learned.heads if model.learned else ())}
-
-
-def _entries(model: "Model") -> Mapping[str, AttributeCalibration]:
-    return model.calibration.attributes if model.calibration else {}
-
-
-def _exchanged(
-    mine: Mapping[str, Value], others: Mapping[str, Value], names: frozenset[str]
-) -> dict[str, Value]:
-    """With the other's values, or none, under some names."""
-    kept = {name: value for name, value in mine.items() if name not in names}
-    return kept | {name: value for name, value in others.items() if name in names}
 
 
 def _same_towers(stage: Stage, rung: Rung, model: "Model", facts: Mapping[str, Any]) -> Challenger:

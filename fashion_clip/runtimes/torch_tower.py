@@ -28,6 +28,7 @@ class TorchTower:
         self._levels = torch.from_numpy(checkpoint.preprocessing.levels()).to(device)
 
     def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        # torch takes no array that cannot be written to without a warning, though nothing writes to it here.
         shared = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         with torch.inference_mode():
             parts = [self._encode(batch) for batch in torch.split(shared, self.batch_size)]
