@@ -27,8 +27,11 @@ class Peak:
             return
 
     def _held(self) -> Iterator[int]:
-        for process in [self._root, *(self._root.children(recursive=True) if self._family else ())]:
+        yield self._root.memory_info().rss
+        for process in self._root.children(recursive=True) if self._family else ():
             try:
-                yield process.memory_info().rss
+                # Between fork and exec a child is its parent's memory, which would count twice.
+                if process.cmdline() != self._root.cmdline():
+                    yield process.memory_info().rss
             except psutil.NoSuchProcess:
                 continue
