@@ -37,12 +37,13 @@ def judged(stage: Stage, challenger: Challenger, rules: Rules, level: float) -> 
 def judged_and_mended(
     stage: Stage, challenger: Challenger, rules: Rules, level: float
 ) -> tuple[Challenger, Verdict]:
-    """The verdict; where a challenger gains but is worse elsewhere, on it without what is worse.
+    """The verdict; where a challenger gains but is worse elsewhere, on it without what can be given up.
 
-    New heads are given up for attributes that lose, and confidences for those that err more, and it is judged
-    again. The level holds: nothing is given up before the gain has passed its test, heads only of attributes
-    that are not linked to the primary one, so that this says the same as before, and confidences of the
-    linked ones all or none, so that there is one other model at most that could pass by chance.
+    Those are new heads of the head rung for attributes that lose, and confidences that err more. It is judged
+    again without them. The level holds: nothing is given up before the gain has passed its test, heads only
+    of attributes that are not linked to the primary one, so that this says the same as before, and
+    confidences of linked attributes all or none, so that there is one other model at most that could pass by
+    chance.
     """
     verdict, told = judged(stage, challenger, rules, level), ""
     if losing := _losing(stage, challenger, rules, verdict):
@@ -50,7 +51,7 @@ def judged_and_mended(
         told += f"; judged with the champion's heads for {', '.join(sorted(losing))}, since {why}"
         challenger = with_heads(stage, kept=losing)
         verdict = judged(stage, challenger, rules, level)
-    if erring := _erring(stage, rules, verdict):
+    if erring := _erring(stage, challenger, verdict):
         why = reasons(verdict.failed, level)
         told += f"; judged without confidences of {', '.join(sorted(erring))}, since {why}"
         challenger = without_confidences(challenger, erring)
@@ -68,13 +69,18 @@ def _losing(stage: Stage, challenger: Challenger, rules: Rules, verdict: Verdict
     return frozenset() if rules.primary in losing else losing
 
 
-def _erring(stage: Stage, rules: Rules, verdict: Verdict) -> frozenset[str]:
-    """The attributes whose confidences are to go, where nothing but confidences speaks against it."""
-    if not _gained(verdict) or any(check.kind is not Kind.CALIBRATION for check in verdict.failed):
+def _erring(stage: Stage, challenger: Challenger, verdict: Verdict) -> frozenset[str]:
+    """The attributes whose confidences are to go, where nothing but confidences speaks against it.
+
+    With those linked to them: a threshold holds for labels that were chosen together.
+    """
+    calibration = challenger.model.calibration
+    only = all(check.kind is Kind.CALIBRATION for check in verdict.failed)
+    if calibration is None or not only or not _gained(verdict):
         return frozenset()
-    erring = frozenset(check.attribute for check in verdict.failed)
-    primary = stage.champion.label_set.taxonomy.linked(rules.primary)
-    return erring | primary if erring & primary else erring
+    linked = stage.champion.label_set.taxonomy.linked
+    erring = frozenset(name for check in verdict.failed for name in linked(check.attribute))
+    return erring & calibration.attributes.keys()
 
 
 def _gained(verdict: Verdict) -> bool:

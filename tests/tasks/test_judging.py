@@ -176,9 +176,11 @@ def test_erring_confidences_are_left_out_and_said_so(
     assert set(challenger.model.calibration.attributes) == {"kind", "family"}
 
 
+@pytest.mark.parametrize("primary", ["kind", "colour"])
 @pytest.mark.parametrize("erring", ["kind", "family"])
-def test_confidences_linked_to_the_primary_attribute_go_together(
+def test_linked_confidences_go_together(
     erring: str,
+    primary: str,
     demo_encoder: ClipEncoder,
     vectors: Any,
     challenger: Challenger,
@@ -186,7 +188,7 @@ def test_confidences_linked_to_the_primary_attribute_go_together(
 ) -> None:
     seen = judges(monkeypatch, verdict((Kind.CALIBRATION, erring)), verdict())
     stage = stage_of(demo_encoder, vectors, linked=True)
-    found, told = judged_and_mended(stage, challenger, RULES, LEVEL)
+    found, told = judged_and_mended(stage, challenger, Rules(primary), LEVEL)
     assert told.passed
     assert seen[1] == frozenset()
     assert found.model.calibration is None
