@@ -1,6 +1,6 @@
 """A challenger before the gate: what it and the champion say of the truth that judges; and how it is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version as code_version
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from fashion_clip.labeller import Labeller, label
 from fashion_clip.paired_tests import least_discordant
 from fashion_clip.predictions import Predictions
 from fashion_clip.scoring import Head, top_labels
-from fashion_clip.verdict import Kind, Verdict, reasons
+from fashion_clip.verdict import Check, Kind, Verdict, reasons
 from tasks import registry
 from tasks.catalog import versions
 from tasks.catalog.evidence import NOT_KNOWN
@@ -63,9 +63,7 @@ def _losing(stage: Stage, challenger: Challenger, rules: Rules, verdict: Verdict
     """The attributes that lose, with those linked to them; none if the primary one is among them."""
     if challenger.rung is not Rung.HEAD or not _gained(verdict):
         return frozenset()
-    linked = stage.champion.label_set.taxonomy.linked
-    failed = (check for check in verdict.failed if check.kind is not Kind.CALIBRATION)
-    losing = frozenset(name for check in failed for name in linked(check.attribute))
+    losing = _linked(stage, [check for check in verdict.failed if check.kind is not Kind.CALIBRATION])
     return frozenset() if rules.primary in losing else losing
 
 
@@ -78,9 +76,13 @@ def _erring(stage: Stage, challenger: Challenger, verdict: Verdict) -> frozenset
     only = all(check.kind is Kind.CALIBRATION for check in verdict.failed)
     if calibration is None or not only or not _gained(verdict):
         return frozenset()
+    return _linked(stage, verdict.failed) & calibration.attributes.keys()
+
+
+def _linked(stage: Stage, checks: Sequence[Check]) -> frozenset[str]:
+    """The attributes that checks are of, with those linked to them."""
     linked = stage.champion.label_set.taxonomy.linked
-    erring = frozenset(name for check in verdict.failed for name in linked(check.attribute))
-    return erring & calibration.attributes.keys()
+    return frozenset(name for check in checks for name in linked(check.attribute))
 
 
 def _gained(verdict: Verdict) -> bool:

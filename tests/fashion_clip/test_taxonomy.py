@@ -457,3 +457,10 @@ def is_wrong(article: str, noun: str) -> bool:
 
 def test_demo_loads() -> None:
     assert [entry.name for entry in load_taxonomy("demo").attributes] == ["category", "articleType"]
+
+
+def test_linked_attributes_are_those_of_one_tree() -> None:
+    products = load_taxonomy("products")
+    tree = {"masterCategory", "subCategory", "articleType"}
+    assert [products.linked(name) for name in sorted(tree)] == [tree] * 3
+    assert products.linked("gender") == {"gender"}

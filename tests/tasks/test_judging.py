@@ -94,17 +94,14 @@ def test_heads_that_lose_are_given_up(stage: Stage) -> None:
 
 
 def test_the_primary_attribute_says_the_same_as_before(stage: Stage) -> None:
-    rows = stage.parts.judge
-    said = [
-        labeller_for(with_heads(stage, kept).model, stage.champion.label_set.taxonomy).head("kind").weights
-        for kept in (frozenset[str](), frozenset({"family"}))
-    ]
-    np.testing.assert_array_equal(said[0], said[1])
+    models = [with_heads(stage, kept).model for kept in (frozenset[str](), frozenset({"family"}))]
     before, after = (
-        judging._judged(stage, with_heads(stage, kept).model, stage.evidence.vectors, rows, {}).predictions
-        for kept in (frozenset[str](), frozenset({"family"}))
+        judging._judged(stage, model, stage.evidence.vectors, stage.parts.judge, {}).predictions[0]
+        for model in models
     )
-    np.testing.assert_array_equal(before[0].top.index, after[0].top.index)
+    assert before.attribute == after.attribute == "kind"
+    np.testing.assert_array_equal(before.top.index, after.top.index)
+    np.testing.assert_array_equal(before.top.similarity, after.top.similarity)
 
 
 def test_heads_linked_to_the_primary_attribute_are_not_given_up(
@@ -174,6 +171,16 @@ def test_erring_confidences_are_left_out_and_said_so(
     assert found.facts == {"heads": 1, "uncalibrated": ["family"]}
     assert challenger.model.calibration is not None
     assert set(challenger.model.calibration.attributes) == {"kind", "family"}
+
+
+def test_all_confidences_may_go(
+    stage: Stage, challenger: Challenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = verdict((Kind.CALIBRATION, "family"), (Kind.CALIBRATION, "kind"))
+    judges(monkeypatch, both, verdict())
+    found, told = judged_and_mended(stage, challenger, RULES, LEVEL)
+    assert told.passed
+    assert found.model.calibration is None
 
 
 @pytest.mark.parametrize("primary", ["kind", "colour"])
