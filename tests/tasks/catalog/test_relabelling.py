@@ -238,6 +238,7 @@ def test_shards_at_once_with_switches_leave_no_hole(engine: Engine) -> None:
     sets = {one.label_set_id: one for one in (first, second)}
     over = threading.Event()
     failures: list[BaseException] = []
+    committed: list[str] = []
 
     def work(name: str) -> None:
         number = 0
@@ -247,6 +248,7 @@ def test_shards_at_once_with_switches_leave_no_hole(engine: Engine) -> None:
                 assert current is not None
                 try:
                     tag(engine, sets[current.label_set_id], [f"{name} {number}"])
+                    committed.append(name)
                 except SupersededError:
                     continue
                 finally:
@@ -257,8 +259,12 @@ def test_shards_at_once_with_switches_leave_no_hole(engine: Engine) -> None:
     workers = [threading.Thread(target=work, args=(f"worker {number}",)) for number in range(2)]
     for worker in workers:
         worker.start()
-    for target in (first, second) * 4:
-        relabel(engine, target, target.taxonomy)
+    for switches in range(1, 201):
+        relabel(engine, first, first.taxonomy)
+        relabel(engine, second, second.taxonomy)
+        if switches >= 4 and len(set(committed)) == len(workers):
+            break
+        over.wait(0.005)  # without it a worker may be too late for every switch
     over.set()
     for worker in workers:
         worker.join()
@@ -266,7 +272,8 @@ def test_shards_at_once_with_switches_leave_no_hole(engine: Engine) -> None:
     attributes = {row[1] for row in shown(engine)}
     assert attributes == {"articleType", "mood"}
     photos = rows(engine, "SELECT COUNT(*) FROM photos WHERE content_id IS NOT NULL")[0][0]
-    assert photos > len(WORDS)
+    assert len(set(committed)) == len(workers)
+    assert photos == len(WORDS) + len(committed)
     assert len(shown(engine)) == 2 * photos
 
 
