@@ -209,6 +209,8 @@ def put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
 
 
 def _definition(automation: AutomationCore) -> dict[str, Any]:
-    """What is the code's own; the rest is the operators', and the owner cannot be changed."""
-    parts = {"name", "description", "trigger", "actions"}
-    return automation.model_dump(mode="json", include=parts)
+    """What is the code's own; the rest is the operators', and the owner cannot be changed.
+
+    Not as JSON, where the events that a trigger expects would be a list in the order of a set: in any order.
+    """
+    return automation.model_dump(include={"name", "description", "trigger", "actions"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,12 +18,14 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.schemas.automations import AutomationCore
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Pending, Running, Suspended
 from pydantic import SecretStr
 
+from deployments.automations import put
 from deployments.bootstrap import Scheduled, bootstrap, main, told
 from deployments.server_api import POOL
 from fashion_clip.errors import UsageError
@@ -66,7 +69,7 @@ def state(client: SyncPrefectClient) -> dict[str, Any]:
             for one in deployments
             for schedule in one.schedules
         ],
-        "automations": [one.model_dump(mode="json") for one in client.read_automations()],
+        "automations": [one.model_dump() for one in client.read_automations()],
         "variables": [client.read_variable_by_name(name) for name in (APPROVAL, AUDIT_PHOTOS)],
         "blocks": sorted(str(one.id) for one in client.read_block_documents()),
         "pool": client.read_work_pool(POOL).model_dump(mode="json", exclude=ours),
@@ -89,11 +92,35 @@ def test_once_is_as_good_as_twice(client: SyncPrefectClient) -> None:
 def test_the_second_time_nothing_is_changed(client: SyncPrefectClient) -> None:
     """A change of a deployment deletes its planned runs, one of an automation what it has counted."""
     bootstrap(client, TOLD)
-    asked: list[str] = []
-    client._client.event_hooks["request"].append(lambda request: asked.append(request.method))
+    asked = methods_asked(client)
     bootstrap(client, TOLD)
     assert "GET" in asked
     assert not {"PATCH", "PUT", "DELETE"} & set(asked)
+
+
+def methods_asked(client: SyncPrefectClient) -> list[str]:
+    """To which the method of each request is added from now on."""
+    asked: list[str] = []
+    client._client.event_hooks["request"].append(lambda request: asked.append(request.method))
+    return asked
+
+
+def test_the_order_in_which_a_trigger_names_its_events_is_no_change(client: SyncPrefectClient) -> None:
+    names = [f"event {number}" for number in range(100)]  # so many that some of their hashes collide
+    one, other = (
+        AutomationCore(
+            name="any",
+            trigger=EventTrigger(expect=set(expected), posture=Posture.Reactive, threshold=1),
+            actions=[DoNothing()],
+        )
+        for expected in (names, names[::-1])
+    )
+    assert one.model_dump_json() != other.model_dump_json()
+    put(client, one)
+    asked = methods_asked(client)
+    put(client, other)
+    assert "POST" in asked
+    assert "PUT" not in asked
 
 
 def test_what_is_the_codes_own_is_set_back(client: SyncPrefectClient) -> None:
@@ -177,7 +204,7 @@ def test_what_people_changed_stays(client: SyncPrefectClient) -> None:
     ]
     assert not any(automation["enabled"] for automation in after["automations"])
     [zombies] = [one for one in after["automations"] if "process is gone" in one["name"]]
-    assert zombies["trigger"]["within"] == 180
+    assert zombies["trigger"]["within"] == timedelta(seconds=180)
 
 
 def test_what_is_configured_no_more_is_gone_with_its_secret(client: SyncPrefectClient) -> None:
