@@ -134,6 +134,8 @@ def empty_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 EMPTY_DATABASE = "empty_catalogue"  # on the PostgreSQL server: at the newest revision, to be copied
 
+_ROOM = 2**30  # bytes; a server with the databases of a moment takes some 200 MB
+
 _postgres: list[PostgresServer] = []
 
 
@@ -142,7 +144,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL with EMPTY_DATABASE, one in a session however many folders import this."""
     with ExitStack() as stack:
         if not _postgres:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
             server = stack.enter_context(postgres(folder, fsync=False))
             engine = connect(server.create_database(EMPTY_DATABASE))
             schema.upgrade(engine)
@@ -152,19 +154,23 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield _postgres[0]
 
 
-def new_database(server: PostgresServer, template: str = "template1") -> str:
-    """The URL of a database of a test's own, a copy of the template, made in 0.04 s.
+def _memory() -> Path | None:
+    """The system's folder in memory, if it has room: a database is made there in 0.02 s, on a disk in 0.1."""
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free > _ROOM else None
 
-    It goes with the server: where databases are dropped in between, to make the next takes up to 0.3 s.
-    """
+
+def new_database(server: PostgresServer, template: str = "template1") -> str:
+    """The URL of a database of a test's own, a copy of the template. It goes with the server."""
     return server.create_database(f"test_{secrets.token_hex(8)}", template)
 
 
 @contextmanager
 def postgres_catalogue(server: PostgresServer) -> Iterator[Engine]:
-    """An empty catalogue in a database of a test's own."""
+    """An empty catalogue in a database of a test's own, which goes at the end."""
     with connected(new_database(server, EMPTY_DATABASE)) as engine:
         yield engine
+    server.drop_database(str(engine.url.database))
 
 
 @contextmanager
