@@ -75,10 +75,11 @@ def _run(turn: str, folder: Path, model: Path, database: Path) -> float:
 
 
 def tag_plainly(source: str, model: str) -> float:
-    """The flow's own steps, without Prefect; returns the seconds of the run."""
+    """The flow's own steps, without Prefect, in shards of the same size; returns the seconds of the run."""
     from flows.nightly_tagging import AT_ONCE
     from tasks import environment, nightly
     from tasks.catalog import runs
+    from tasks.settings import settings
 
     engine = environment.catalogue()
     with runs.recorded(engine, "nightly-tagging", source, None) as run_id:
@@ -86,17 +87,33 @@ def tag_plainly(source: str, model: str) -> float:
             nightly.prepare_model.fn(model, None)
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(lambda _: _tag_all(run_id, source, model), range(AT_ONCE)))
+        _check(run_id)
         nightly.refuse_too_many_failures(run_id)
+        nightly.draw_audit_sample.fn(run_id, settings().audit_photos, False)
     seconds = runs.summary(engine, run_id).seconds
     assert seconds is not None
     return seconds
 
 
-def _tag_all(run_id: int, source: str, model: str) -> None:
-    from tasks import nightly
+def _check(run_id: int) -> None:
+    from tasks import checking, environment
+    from tasks.serving import require_served
 
-    while nightly.tag_shard.fn(run_id, source, model):
-        pass
+    label_set_id = require_served(environment.catalogue()).label_set_id
+    checking.look_for_drift.fn(run_id, label_set_id)
+    checking.guess_accuracy.fn(run_id, label_set_id)
+    checking.look_at_truth.fn(run_id, label_set_id)
+
+
+def _tag_all(run_id: int, source: str, model: str) -> None:
+    from flows.nightly_tagging import AT_ONCE
+    from tasks import nightly
+    from tasks.shard_size import photos_a_shard
+
+    size, photos, began = photos_a_shard(), 0, time.perf_counter()
+    while claimed := nightly.tag_shard.fn(run_id, source, model, size):
+        photos += AT_ONCE * claimed  # the other thread's too
+        size = photos_a_shard(photos, time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -69,16 +69,16 @@ def prepare_model(model: str | None, taxonomy: str | None) -> str:
 
 
 @task(name="tag-shard", cache_policy=NO_CACHE)
-def tag_shard(run_id: int, source: str, model: str | None) -> int:
-    """Claims and tags a shard of the run's work; returns how many photos there were to claim."""
-    engine, chosen = environment.catalogue(), settings()
+def tag_shard(run_id: int, source: str, model: str | None, size: int) -> int:
+    """Claims and tags up to `size` photos of the run's work; returns how many there were to claim."""
+    engine = environment.catalogue()
     label_set = served(engine)
     if label_set is None:
         raise CatalogError("the catalogue serves no label set; was its database exchanged during the run?")
     loaded = load_model(label_set, model)
     decoders = environment.decoders(loaded.encoder.preprocessing)
-    tagger = Tagger(engine, environment.source(source), loaded, decoders, chosen.product_id)
-    return tag_next(tagger, run_id, chosen.shard_size)
+    tagger = Tagger(engine, environment.source(source), loaded, decoders, settings().product_id)
+    return tag_next(tagger, run_id, size)
 
 
 @task(name="draw-audit-sample", cache_policy=NO_CACHE)

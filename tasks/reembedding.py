@@ -18,7 +18,7 @@ from tasks.drift import refuse_drift
 from tasks.embedding import embed
 from tasks.photo_sources import by_source
 from tasks.serving import ServedModel, load_model, scored
-from tasks.settings import settings
+from tasks.shard_size import photos_a_shard
 
 
 @task(name="begin-reembedding", cache_policy=NO_CACHE)
@@ -52,7 +52,7 @@ def reembed_shard(run_id: int, label_set_id: int, before: int) -> tuple[int, int
     """
     engine = environment.catalogue()
     label_set = models.label_set(engine, label_set_id)
-    photos = reembedding.to_do(engine, label_set, before, settings().shard_size)
+    photos = reembedding.to_do(engine, label_set, before, photos_a_shard())
     if photos:
         made, why = _made(engine, load_model(label_set), photos)
         reembedding.commit(engine, run_id, label_set, made)

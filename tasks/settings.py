@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     suffixes: frozenset[str] = frozenset(
         {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
     )
-    shard_size: int = Field(256, ge=1, le=4096)
+    shard_size: int | None = Field(None, ge=1, le=4096)  # photos; left out, see tasks.shard_size
     max_vanished: float = Field(0.10, ge=0, le=1)
     max_quarantined: float = Field(0.05, ge=0, le=1)
     audit_photos: int = Field(20, ge=0)  # drawn of each run's, for people to look at

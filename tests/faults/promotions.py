@@ -110,7 +110,7 @@ def _tag(scene: Scene) -> None:
     with runs.recorded(engine, "nightly-tagging", spec, None) as run_id:
         nightly.scan_source.fn(run_id, spec, False, lambda photos: None)
         nightly.prepare_model.fn(DEMO_MODEL, taxonomy)
-        while nightly.tag_shard.fn(run_id, spec, None):
+        while nightly.tag_shard.fn(run_id, spec, None, PAGE):
             pass
     file = write_truth(scene.folder / "truth.csv", DEMO_PHOTOS[:PHOTOS])
     import_truth(engine, file, "ann", new_labels=False, dry_run=False)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 
 from tasks import environment, nightly, tagging
 from tasks.catalog import heartbeat, ledger, runs
+from tasks.shard_size import photos_a_shard
 from tests.catalogue_fixtures import DEMO_MODEL
 
 POINTS = ("after claim", "mid-inference", "before commit", "during commit", "at COMMIT", "after commit")
@@ -32,7 +33,7 @@ def run_once(spec: str, accept_vanished: bool = False) -> None:
         if nightly.scan_source.fn(run_id, spec, accept_vanished, lambda photos: None):
             nightly.prepare_model.fn(DEMO_MODEL, "demo")
             while ledger.left(engine, run_id).photos:
-                if not nightly.tag_shard.fn(run_id, spec, None):
+                if not nightly.tag_shard.fn(run_id, spec, None, photos_a_shard()):
                     time.sleep(0.05)
 
 

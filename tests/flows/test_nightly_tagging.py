@@ -31,7 +31,8 @@ from fashion_clip.errors import (
     UsageError,
 )
 from flows import nightly_tagging as flow_module
-from flows.nightly_tagging import nightly_tagging
+from flows.nightly_tagging import AT_ONCE, nightly_tagging
+from tasks import shard_size
 from tasks.catalog import ledger, plan, runs
 from tasks.catalog.engine import writing
 from tasks.catalog.runs import RunSummary
@@ -520,6 +521,20 @@ def test_a_night_with_nothing_new_loads_no_model(folder: Path, prefect_api: str)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [3, []]
     assert time.monotonic() - began < 60
+
+
+def test_shards_grow_where_photos_are_tagged_quickly(
+    folder: Path, catalogue: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FEWEST": 2, "MOST": 8, "SHARD_S": 1_000.0}.items():
+        monkeypatch.setattr(shard_size, name, value)
+    put_photos(folder, 0, 40)
+    night(folder)
+    sizes = [size for (size,) in rows(catalogue, "SELECT tagged FROM shards ORDER BY tagged")]
+    first = AT_ONCE + 1  # are under way before the first has ended
+    assert sizes[:first] == [2] * first
+    assert set(sizes[first + 1 :]) == {8}
+    assert sum(sizes) == 40
 
 
 def test_an_interrupted_run_counts_the_shard_that_it_was_waiting_for(
