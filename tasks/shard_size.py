@@ -2,7 +2,7 @@
 
 from tasks.settings import settings
 
-FEWEST, MOST = 256, 2_048
+FEWEST, MOST = 256, 1_024
 SHARD_S = 2.0  # Prefect takes 0.02 s for a task
 
 

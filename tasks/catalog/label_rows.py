@@ -1,6 +1,6 @@
 """Scores to rows of `labels`, as tuples: a label set of a million photos has seven million."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -12,10 +12,12 @@ from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
 
 Row = tuple[int | None, ...]
 
+AT_ONCE = 512  # contents; the numbers of a row, as objects of Python, take a kilobyte
+
 
 def label_rows(
     label_set: LabelSet, shard_id: int, content_ids: Sequence[int], top: Mapping[str, TopLabels]
-) -> list[Row]:
+) -> Iterator[Row]:
     """The rows of contents, with a value for every column, in the order of their key.
 
     In that order transactions at once wait for each other and do not lock each other out.
@@ -23,20 +25,27 @@ def label_rows(
     top: attribute -> the best labels of the contents, arrays of shape (len(content_ids), k).
     """
     order = sorted(range(len(content_ids)), key=content_ids.__getitem__)
-    ids = [content_ids[row] for row in order]
+    for start in range(0, len(order), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        some = {attribute: best.rows(rows) for attribute, best in top.items()}
+        yield from _rows(label_set, shard_id, [content_ids[row] for row in rows], some)
+
+
+def _rows(
+    label_set: LabelSet, shard_id: int, content_ids: Sequence[int], top: Mapping[str, TopLabels]
+) -> Iterator[Row]:
     by_attribute = [
         zip(
             repeat(label_set.label_set_id),
-            ids,
+            content_ids,
             repeat(attribute_id),
             repeat(shard_id),
-            best.decision.tolist(),
-            *_columns(best, label_set.label_ids[attribute]),
+            top[attribute].decision.tolist(),
+            *_columns(top[attribute], label_set.label_ids[attribute]),
         )
         for attribute_id, attribute in sorted((label_set.attribute_ids[name], name) for name in top)
-        for best in (top[attribute].rows(order),)
     ]
-    return list(chain.from_iterable(zip(*by_attribute, strict=True)))
+    return chain.from_iterable(zip(*by_attribute, strict=True))
 
 
 def _columns(top: TopLabels, label_ids: Sequence[int]) -> list[Any]:

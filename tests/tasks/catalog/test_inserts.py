@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, insert, literal
 
 from fashion_clip.errors import CatalogAwayError, CatalogError
+from tasks.catalog import inserts
 from tasks.catalog.engine import writing
 from tasks.catalog.inserts import insert_or_nothing, insert_tuples_or_nothing, upsert
 from tasks.catalog.tables import contents, labels, work
@@ -45,12 +46,15 @@ def test_many_rows_are_counted_one_by_one(engine: Engine, count: int) -> None:
     assert rows(engine, "SELECT COUNT(*) FROM contents") == [(count,)]
 
 
-def test_rows_that_are_tuples_are_inserted_where_they_are_missing(engine: Engine) -> None:
+def test_rows_that_are_tuples_are_inserted_where_they_are_missing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inserts, "AT_ONCE", 1)
     with writing(engine) as connection:
         insert_tuples_or_nothing(connection, labels, [label_row(1), label_row(2)])
         insert_tuples_or_nothing(connection, labels, [label_row(2, label=9), label_row(3, label=9)])
     with writing(engine) as connection:
-        insert_tuples_or_nothing(connection, labels, [label_row(4), label_row(1, label=9)])
+        insert_tuples_or_nothing(connection, labels, iter([label_row(4), label_row(1, label=9)]))
     assert rows(engine, "SELECT content_id, label_1, label_2 FROM labels ORDER BY 1") == [
         (1, 7, None),
         (2, 7, None),

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -31,10 +32,12 @@ def scores(draw: st.DrawFn, count: int) -> TopLabels:
 
 
 @settings(deadline=None)
-@given(st.data(), st.lists(st.integers(1, 10**9), max_size=4, unique=True))
+@given(st.data(), st.lists(st.integers(1, 10**9), max_size=7, unique=True))
 def test_every_score_stands_in_its_column(data: st.DataObject, content_ids: list[int]) -> None:
     top = {name: data.draw(scores(len(content_ids))) for name in IDS}
-    rows = label_rows(LABEL_SET, 7, content_ids, top)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.catalog.label_rows.AT_ONCE", 3)
+        rows = list(label_rows(LABEL_SET, 7, content_ids, top))
     keys = [row[:3] for row in rows]
     assert keys == sorted((3, content_id, IDS[name]) for content_id in content_ids for name in IDS)
     found = {row[1:3]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
