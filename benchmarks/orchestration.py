@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.material import SMALL, parquet_photos, write_photos
 from benchmarks.report import Goal, arguments, machine, spread, tell
+from tasks.shard_size import Pace
 
 MOST_OVERHEAD = 0.02
 TURNS = ("plain", "flow", "flow", "plain")
@@ -75,7 +76,7 @@ def _run(turn: str, folder: Path, model: Path, database: Path) -> float:
 
 
 def tag_plainly(source: str, model: str) -> float:
-    """The flow's own steps, without Prefect, in shards of the same size; returns the seconds of the run."""
+    """The flow's own steps, without Prefect, in shards sized alike; returns the seconds of the run."""
     from flows.nightly_tagging import AT_ONCE
     from tasks import environment, nightly
     from tasks.catalog import runs
@@ -85,35 +86,38 @@ def tag_plainly(source: str, model: str) -> float:
     with runs.recorded(engine, "nightly-tagging", source, None) as run_id:
         if nightly.scan_source.fn(run_id, source, False, lambda _: None):
             nightly.prepare_model.fn(model, None)
+            pace = Pace()
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(lambda _: _tag_all(run_id, source, model), range(AT_ONCE)))
-        _check(run_id)
+                list(pool.map(lambda _: _tag_all(run_id, source, model, pace), range(AT_ONCE)))
+        drifted = _check(run_id)
         nightly.refuse_too_many_failures(run_id)
-        nightly.draw_audit_sample.fn(run_id, settings().audit_photos, False)
+        nightly.draw_audit_sample.fn(run_id, settings().audit_photos, drifted)
     seconds = runs.summary(engine, run_id).seconds
     assert seconds is not None
     return seconds
 
 
-def _check(run_id: int) -> None:
+def _check(run_id: int) -> bool:
+    """The steps of flows.check_accuracy.check without its artifact; whether photos have drifted."""
     from tasks import checking, environment
+    from tasks.close_watch import watch_closely
     from tasks.serving import require_served
 
+    watch_closely()
     label_set_id = require_served(environment.catalogue()).label_set_id
-    checking.look_for_drift.fn(run_id, label_set_id)
+    drifts = checking.look_for_drift.fn(run_id, label_set_id)
     checking.guess_accuracy.fn(run_id, label_set_id)
-    checking.look_at_truth.fn(run_id, label_set_id)
+    look = checking.look_at_truth.fn(run_id, label_set_id)
+    drifted = [drift for drift in drifts if drift.drifted]
+    checking.unanswered_drop(label_set_id, look.check_id, drifted)
+    return bool(drifted)
 
 
-def _tag_all(run_id: int, source: str, model: str) -> None:
-    from flows.nightly_tagging import AT_ONCE
+def _tag_all(run_id: int, source: str, model: str, pace: Pace) -> None:
     from tasks import nightly
-    from tasks.shard_size import photos_a_shard
 
-    size, photos, began = photos_a_shard(), 0, time.perf_counter()
-    while claimed := nightly.tag_shard.fn(run_id, source, model, size):
-        photos += AT_ONCE * claimed  # the other thread's too
-        size = photos_a_shard(photos, time.perf_counter() - began)
+    while claimed := nightly.tag_shard.fn(run_id, source, model, pace.shard_size()):
+        pace.finished(claimed)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tasks.nightly import (
 from tasks.progress import Progress, shown
 from tasks.serving import check_request
 from tasks.settings import settings
-from tasks.shard_size import photos_a_shard
+from tasks.shard_size import Pace
 
 AT_ONCE = 2  # shards: one decodes while the other is in the image tower
 POLL_S = 2.0  # between two looks at what others hold
@@ -108,13 +108,13 @@ def _tag_free(run_id: int, source: str, model: str | None, progress: Progress) -
     The first failure ends the run.
     """
     in_flight: deque[PrefectFuture[int]] = deque()
-    claimed, photos, began = 1, 0, time.monotonic()
+    claimed, photos, pace = 1, 0, Pace()
     try:
         while claimed:
-            size = photos_a_shard(photos, time.monotonic() - began)
             while len(in_flight) <= AT_ONCE:
-                in_flight.append(tag_shard.submit(run_id, source, model, size))
+                in_flight.append(tag_shard.submit(run_id, source, model, pace.shard_size()))
             photos += (claimed := _finish_first(in_flight, progress))
+            pace.finished(claimed)
         while in_flight:
             photos += _finish_first(in_flight, progress)
     finally:

@@ -10,6 +10,7 @@ from tasks.progress import Progress, shown
 from tasks.reembedding import begin_reembedding, reembed_shard, serve_reembedded
 from tasks.relabelling import relabel_page
 from tasks.serving import require_served
+from tasks.shard_size import Pace
 
 
 @flow(name=reembedding.FLOW)
@@ -39,9 +40,10 @@ def reembed_catalog(model_version: str, reason: str | None = None) -> RunSummary
 
 def _embed(run_id: int, label_set_id: int, progress: Progress) -> None:
     """A task a shard, until none of the photos that were there is left."""
-    before, photos = reembedding.BEGINNING, 1
+    before, photos, pace = reembedding.BEGINNING, 1, Pace()
     while photos:
-        before, photos = reembed_shard(run_id, label_set_id, before)
+        before, photos = reembed_shard(run_id, label_set_id, before, pace.shard_size())
+        pace.finished(photos)
         progress.advanced(photos)
 
 

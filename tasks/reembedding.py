@@ -18,7 +18,6 @@ from tasks.drift import refuse_drift
 from tasks.embedding import embed
 from tasks.photo_sources import by_source
 from tasks.serving import ServedModel, load_model, scored
-from tasks.shard_size import photos_a_shard
 
 
 @task(name="begin-reembedding", cache_policy=NO_CACHE)
@@ -43,8 +42,8 @@ def begin_reembedding(run_id: int, served_id: int, model_version: str) -> int:
 
 
 @task(name="reembed-shard", cache_policy=NO_CACHE)
-def reembed_shard(run_id: int, label_set_id: int, before: int) -> tuple[int, int]:
-    """Embeds and labels the newest photos before a photo_id; returns the last one's and how many they were.
+def reembed_shard(run_id: int, label_set_id: int, before: int, size: int) -> tuple[int, int]:
+    """Embeds and labels up to `size` photos, the newest before a photo_id; returns the last and how many.
 
     Raises:
         SourceError: a source as a whole cannot be read.
@@ -52,7 +51,7 @@ def reembed_shard(run_id: int, label_set_id: int, before: int) -> tuple[int, int
     """
     engine = environment.catalogue()
     label_set = models.label_set(engine, label_set_id)
-    photos = reembedding.to_do(engine, label_set, before, photos_a_shard())
+    photos = reembedding.to_do(engine, label_set, before, size)
     if photos:
         made, why = _made(engine, load_model(label_set), photos)
         reembedding.commit(engine, run_id, label_set, made)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, event, insert, text
+from sqlalchemy import Engine, event, insert, make_url, text
 
 from fashion_clip.demo import MODEL_DIR, PHOTOS_DIR, truth
 from tasks.catalog import accuracy_tables, close_watch_tables, plan, retraining_tables, schema, tables
@@ -144,7 +144,11 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL with EMPTY_DATABASE, one in a session however many folders import this."""
     with ExitStack() as stack:
         if not _postgres:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
+            folder = Path(
+                stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="fashion-clip-postgres-", dir=_memory())
+                )
+            )
             server = stack.enter_context(postgres(folder, fsync=False))
             engine = connect(server.create_database(EMPTY_DATABASE))
             schema.upgrade(engine)
@@ -168,9 +172,12 @@ def new_database(server: PostgresServer, template: str = "template1") -> str:
 @contextmanager
 def postgres_catalogue(server: PostgresServer) -> Iterator[Engine]:
     """An empty catalogue in a database of a test's own, which goes at the end."""
-    with connected(new_database(server, EMPTY_DATABASE)) as engine:
-        yield engine
-    server.drop_database(str(engine.url.database))
+    url = new_database(server, EMPTY_DATABASE)
+    try:
+        with connected(url) as engine:
+            yield engine
+    finally:
+        server.drop_database(str(make_url(url).database))
 
 
 @contextmanager

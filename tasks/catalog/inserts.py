@@ -1,6 +1,6 @@
 """INSERT .. ON CONFLICT, which SQLite and PostgreSQL both have and SQLAlchemy spells twice."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-AT_ONCE = 4_096  # rows that are given to SQLite's driver, which takes a list
+ROWS_AT_ONCE = 4_096  # that are given to SQLite's driver, which takes a list
 
 NewValues = ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
 
@@ -30,20 +30,19 @@ def insert_tuples_or_nothing(connection: Connection, table: Table, rows: Iterabl
     For the millions of label rows: a row takes 4 microseconds in SQLite this way and 14 as a dict; in
     PostgreSQL 4 by COPY into a staging table, and 22 by INSERT.
     """
-    rest = iter(rows)
-    if (first := next(rest, None)) is None:
-        return
-    rest = chain([first], rest)
     if connection.dialect.name == "postgresql":
-        _copy_or_nothing(connection, table, rest)
+        _copy_or_nothing(connection, table, iter(rows))
         return
+    left = iter(rows)
     statement = _insert(connection, table).on_conflict_do_nothing()
     compiled = str(statement.compile(dialect=connection.dialect, column_keys=table.columns.keys()))
-    while some := list(islice(rest, AT_ONCE)):
+    while some := list(islice(left, ROWS_AT_ONCE)):
         connection.exec_driver_sql(compiled, some)
 
 
-def _copy_or_nothing(connection: Connection, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy_or_nothing(connection: Connection, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
+    if (first := next(rows, None)) is None:
+        return
     staging, columns = f"staged_{table.name}", ", ".join(table.columns.keys())
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS"
@@ -51,7 +50,7 @@ def _copy_or_nothing(connection: Connection, table: Table, rows: Iterable[tuple[
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor, cursor.copy(f"COPY {staging} ({columns}) FROM STDIN") as copy:
-        for row in rows:
+        for row in chain([first], rows):
             copy.write_row(row)
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {staging} ON CONFLICT DO NOTHING"

@@ -12,7 +12,7 @@ from tasks.catalog.tables import CANDIDATES, SCORE_SCALE
 
 Row = tuple[int | None, ...]
 
-AT_ONCE = 512  # contents; the numbers of a row, as objects of Python, take a kilobyte
+CONTENTS_AT_ONCE = 512  # some 4 MB of numbers as objects of Python, where there are seven attributes
 
 
 def label_rows(
@@ -25,10 +25,10 @@ def label_rows(
     top: attribute -> the best labels of the contents, arrays of shape (len(content_ids), k).
     """
     order = sorted(range(len(content_ids)), key=content_ids.__getitem__)
-    for start in range(0, len(order), AT_ONCE):
-        rows = order[start : start + AT_ONCE]
-        some = {attribute: best.rows(rows) for attribute, best in top.items()}
-        yield from _rows(label_set, shard_id, [content_ids[row] for row in rows], some)
+    for start in range(0, len(order), CONTENTS_AT_ONCE):
+        chosen = order[start : start + CONTENTS_AT_ONCE]
+        some = {attribute: best.rows(chosen) for attribute, best in top.items()}
+        yield from _rows(label_set, shard_id, [content_ids[position] for position in chosen], some)
 
 
 def _rows(

@@ -159,7 +159,7 @@ def _reembed(scene: Scene, number: int) -> None:
         while True:
             before, photos = reembedding_rows.BEGINNING, 1
             while photos:
-                before, photos = reembedding.reembed_shard.fn(run_id, label_set_id, before)
+                before, photos = reembedding.reembed_shard.fn(run_id, label_set_id, before, PAGE)
             after, labelled = 0, 1
             while labelled:
                 after, labelled = relabelling.relabel_page.fn(run_id, label_set_id, after)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 
 from tasks import environment, nightly, tagging
 from tasks.catalog import heartbeat, ledger, runs
-from tasks.shard_size import photos_a_shard
+from tasks.shard_size import Pace
 from tests.catalogue_fixtures import DEMO_MODEL
 
 POINTS = ("after claim", "mid-inference", "before commit", "during commit", "at COMMIT", "after commit")
@@ -32,8 +32,11 @@ def run_once(spec: str, accept_vanished: bool = False) -> None:
     with runs.recorded(engine, "nightly-tagging", spec, None) as run_id:
         if nightly.scan_source.fn(run_id, spec, accept_vanished, lambda photos: None):
             nightly.prepare_model.fn(DEMO_MODEL, "demo")
+            pace = Pace()
             while ledger.left(engine, run_id).photos:
-                if not nightly.tag_shard.fn(run_id, spec, None, photos_a_shard()):
+                photos = nightly.tag_shard.fn(run_id, spec, None, pace.shard_size())
+                pace.finished(photos)
+                if not photos:
                     time.sleep(0.05)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, literal
+from sqlalchemy import Engine, event, insert, literal
 
 from fashion_clip.errors import CatalogAwayError, CatalogError
 from tasks.catalog import inserts
@@ -46,10 +46,7 @@ def test_many_rows_are_counted_one_by_one(engine: Engine, count: int) -> None:
     assert rows(engine, "SELECT COUNT(*) FROM contents") == [(count,)]
 
 
-def test_rows_that_are_tuples_are_inserted_where_they_are_missing(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inserts, "AT_ONCE", 1)
+def test_rows_that_are_tuples_are_inserted_where_they_are_missing(engine: Engine) -> None:
     with writing(engine) as connection:
         insert_tuples_or_nothing(connection, labels, [label_row(1), label_row(2)])
         insert_tuples_or_nothing(connection, labels, [label_row(2, label=9), label_row(3, label=9)])
@@ -103,8 +100,22 @@ def test_an_upsert_may_reckon_with_what_is_there(engine: Engine) -> None:
 
 
 def test_no_rows_are_no_statement(engine: Engine) -> None:
+    statements: list[str] = []
     with writing(engine) as connection:
+        event.listen(connection, "before_cursor_execute", lambda *told: statements.append(told[2]))
         assert insert_or_nothing(connection, contents, []) == 0
-        insert_tuples_or_nothing(connection, labels, [])
+        insert_tuples_or_nothing(connection, labels, iter(()))
         upsert(connection, work, [], ["uri"], ["claims"])
-    assert rows(engine, "SELECT * FROM work") == []
+        assert statements == []
+        insert_tuples_or_nothing(connection, labels, iter([label_row(1)]))
+        assert statements
+
+
+def test_tuples_are_given_to_the_driver_some_at_a_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inserts, "ROWS_AT_ONCE", 2)
+    with writing(engine) as connection:
+        insert_tuples_or_nothing(connection, labels, (label_row(number) for number in range(1, 6)))
+    found = rows(engine, "SELECT content_id FROM labels ORDER BY content_id")
+    assert found == [(number,) for number in range(1, 6)]

@@ -36,7 +36,7 @@ def scores(draw: st.DrawFn, count: int) -> TopLabels:
 def test_every_score_stands_in_its_column(data: st.DataObject, content_ids: list[int]) -> None:
     top = {name: data.draw(scores(len(content_ids))) for name in IDS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.catalog.label_rows.AT_ONCE", 3)
+        patch.setattr("tasks.catalog.label_rows.CONTENTS_AT_ONCE", 3)
         rows = list(label_rows(LABEL_SET, 7, content_ids, top))
     keys = [row[:3] for row in rows]
     assert keys == sorted((3, content_id, IDS[name]) for content_id in content_ids for name in IDS)

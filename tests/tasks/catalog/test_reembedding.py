@@ -34,6 +34,7 @@ from tests.tasks.catalog.made_results import (
 )
 
 WORDS = [f"word-{number}" for number in range(9)]
+LATE = 400  # photos that a test may tag after the first ones
 SHOWN = "SELECT uri, attribute, label, similarity FROM catalog_labels"
 SOURCE = "file:///photos/"
 OTHER_FACTS = replace(FACTS, checkpoint="made/anew", encoder_identity="another image tower")
@@ -93,7 +94,7 @@ def made_of(label_set: LabelSet, chosen: Sequence[Waiting], lost: Iterable[str] 
     """Their vectors, but of the photos of those names, which are lost."""
     lost = set(lost)
     done = [photo for photo in chosen if name(photo) not in lost]
-    words = {digest(word): word for word in [*WORDS, *(f"late-{number}" for number in range(500))]}
+    words = {digest(word): word for word in [*WORDS, *(f"late-{number}" for number in range(LATE))]}
     vectors = np.array(
         [vector_of(label_set, words[photo.sha256]) for photo in done], dtype=np.float16
     ).reshape(-1, FACTS.dimension)
@@ -446,16 +447,19 @@ def test_nights_and_switches_at_once_leave_no_hole(
     workers = [threading.Thread(target=work) for _ in range(2)]
     for worker in workers:
         worker.start()
-    for rounds in range(1, 101):
-        for target, served in ((wanted, current), (current, wanted)):
-            embed_round(engine, target)
-            while serve(engine, target, served) is None:
+    try:
+        for rounds in range(1, 101):
+            for target, served in ((wanted, current), (current, wanted)):
                 embed_round(engine, target)
-        if rounds >= 3 and committed:
-            break
-    over.set()
-    for worker in workers:
-        worker.join()
+                while serve(engine, target, served) is None:
+                    embed_round(engine, target)
+            if rounds >= 3 and committed:
+                break
+            over.wait(0.005)
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
     assert failures == []
     present = rows(engine, "SELECT COUNT(*) FROM photos WHERE content_id IS NOT NULL")[0][0]
     assert committed

@@ -259,15 +259,17 @@ def test_shards_at_once_with_switches_leave_no_hole(engine: Engine) -> None:
     workers = [threading.Thread(target=work, args=(f"worker {number}",)) for number in range(2)]
     for worker in workers:
         worker.start()
-    for switches in range(1, 201):
-        relabel(engine, first, first.taxonomy)
-        relabel(engine, second, second.taxonomy)
-        if switches >= 4 and len(set(committed)) == len(workers):
-            break
-        over.wait(0.005)  # without it a worker may be too late for every switch
-    over.set()
-    for worker in workers:
-        worker.join()
+    try:
+        for switches in range(1, 201):
+            relabel(engine, first, first.taxonomy)
+            relabel(engine, second, second.taxonomy)
+            if switches >= 4 and len(set(committed)) == len(workers):
+                break
+            over.wait(0.005)  # without it a worker may be too late for every switch
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
     assert failures == []
     attributes = {row[1] for row in shown(engine)}
     assert attributes == {"articleType", "mood"}
